@@ -1,0 +1,397 @@
+"""Recipes: typed, with a unit and a sentence for each field, and refused when they cannot work.
+
+Three layers and no more: defaults here, a recipe file (TOML; YAML and JSON by suffix), dotted
+overrides (`--set zero.steps=20`). An unknown key is an error that names the nearest one. The
+resolved recipe is written into the run, so a run can be repeated from its folder.
+
+May import: errors. Nothing heavy: `aha --help` loads this.
+"""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aha.errors import ConfigError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The model that is trained."""
+
+    path: str = "aha:base"
+    """`aha:base` (comes with the package), a folder, a name fetched by `aha model get`, or a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Working dtype of weights and activations; masters and moments are float32 always. auto:
+    float32 below 50M parameters, else bfloat16 where the machine computes it fast."""
+    lora_rank: int = Field(0, ge=0)
+    """0 trains all weights; above 0 trains low-rank adapters of this rank (extra `lora`)."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """Adapters are scaled by lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about 1/3 more time."""
+
+
+class DataConfig(Section):
+    """What is asked. A source is WHERE[?key=value&...]: see docs/data.md."""
+
+    train: str = "arithmetic"
+    """Training problems: a procedural task, a .jsonl(.gz)/.parquet/.csv file, a folder, or a hub id."""
+    heldout: str = ""
+    """Held-out problems; "" takes the held-out part of a procedural task."""
+    template: str = "r1-zero"
+    """`r1-zero` (the paper's, byte for byte), `chat` (the model's own chat template), or a file."""
+    system: str = ""
+    """System message, with the chat template only."""
+    suffix: str = ""
+    """Appended to each question, e.g. a request for \\boxed{}."""
+    think_tag: str = Field("think", min_length=1)
+    """Name of the tag around the thinking."""
+    answer_tag: str = Field("answer", min_length=1)
+    """Name of the tag around the answer."""
+    max_prompt_tokens: int = Field(1024, ge=1)
+    """Longer prompts are dropped and counted, never cut."""
+    max_bad_share: float = Field(0.01, ge=0, le=1)
+    """Share of broken rows above which the run stops."""
+
+
+class OptimConfig(Section):
+    """AdamW."""
+
+    lr: float = Field(1e-6, gt=0)
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the learning rate after warm-up."""
+    min_lr_share: float = Field(0.0, ge=0, le=1)
+    """Where linear and cosine end, as a share of `lr`."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of linear warm-up from 0."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the first moment."""
+    beta2: float = Field(0.95, ge=0, lt=1)
+    """Decay of the second moment."""
+    eps: float = Field(1e-8, gt=0)
+    """Added to the root of the second moment."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled decay of matrices (not of norms, biases and embeddings)."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest gradient norm; larger ones are scaled down."""
+
+
+class EvalConfig(Section):
+    """Held-out evaluation, during RL and by `aha eval`. Paper: temperature 0.6, top-p 0.95."""
+
+    problems: int = Field(128, ge=1)
+    """Held-out problems used (the first ones, the same each time)."""
+    samples: int = Field(4, ge=1)
+    """k: answers to each problem."""
+    temperature: float = Field(0.6, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus: smallest set of tokens with this probability."""
+    top_k: int = Field(0, ge=0)
+    """Only the k likeliest tokens; 0 is off."""
+    max_answer_tokens: int = Field(0, ge=0)
+    """Cap on answer tokens; 0 takes the stage's."""
+
+
+class PretrainConfig(Section):
+    """The embedded base model, from random weights. Architecture: DeepSeek-V3 (MLA, MoE)."""
+
+    tokens: int = Field(8_000_000, ge=1000)
+    """Training tokens."""
+    vocab_size: int = Field(1536, ge=300)
+    """Byte-level BPE; digits and Chinese characters are single tokens."""
+    corpus_documents: int = Field(4_000, ge=100)
+    """Documents that the tokenizer is trained on."""
+    context: int = Field(256, ge=32)
+    """Tokens in one packed training row."""
+    batch_tokens: int = Field(8192, ge=64)
+    """Tokens in one optimizer step."""
+    hidden: int = Field(160, ge=16)
+    """Width."""
+    layers: int = Field(4, ge=1)
+    """Blocks; the first is dense, the others are mixtures of experts."""
+    heads: int = Field(4, ge=1)
+    """Attention heads."""
+    experts: int = Field(8, ge=2)
+    """Routed experts of a block."""
+    experts_per_token: int = Field(2, ge=1)
+    """Routed experts that see a token; one shared expert sees all."""
+    expert_width: int = Field(160, ge=8)
+    """Inner width of an expert."""
+    dense_width: int = Field(480, ge=8)
+    """Inner width of the dense block."""
+    bias_rate: float = Field(0.001, ge=0)
+    """Step of the router bias by load, per optimizer step (loss-free balancing)."""
+    balance_coef: float = Field(1e-4, ge=0)
+    """Weight of the sequence-wise balance loss."""
+    checkpoint_every: int = Field(200, ge=1)
+    """Optimizer steps between checkpoints."""
+    optim: OptimConfig = OptimConfig(
+        lr=3e-3, schedule="cosine", min_lr_share=0.05, warmup_steps=50, weight_decay=0.1
+    )
+
+
+class ZeroConfig(Section):
+    """R1-Zero: GRPO from a base model. DeepSeek-R1 §2.2, Methods; numbers of the paper in docs."""
+
+    steps: int = Field(100, ge=1)
+    """Optimizer steps."""
+    prompts_per_step: int = Field(32, ge=1)
+    """Questions in one optimizer step (paper: 32)."""
+    group_size: int = 16
+    """Answers to each question: G in DeepSeek-R1 Eq. 1 (paper: 16)."""
+    minibatches: int = Field(1, ge=1)
+    """Optimizer steps after one rollout phase (paper: 16). A phase asks
+    minibatches x prompts_per_step questions."""
+    max_answer_tokens: int = Field(512, ge=1)
+    """Longer answers are cut, and count as answers without an end."""
+    temperature: float = Field(1.0, gt=0)
+    """Rollouts sample from logits / temperature; nothing else (paper: 1)."""
+    rewards: dict[str, float] = {"accuracy": 1.0, "format": 1.0}
+    """Weight of each reward (paper: accuracy and format, the same weight)."""
+    advantage: Literal["std", "no_std", "leave_one_out"] = "std"
+    """std: Eq. 3, sample standard deviation; no_std: centred only (Dr. GRPO); leave_one_out: RLOO."""
+    ratio: Literal["token", "sequence", "sequence_mean"] = "token"
+    """Importance ratio: per token (DeepSeekMath), of the whole answer (R1 Eq. 1), or its
+    length-normalised form (GSPO)."""
+    aggregation: Literal["answer_mean", "token_mean", "constant"] = "answer_mean"
+    """answer_mean: DeepSeekMath; token_mean: DAPO; constant: by max_answer_tokens (Dr. GRPO)."""
+    clip_low: float = Field(0.2, ge=0)
+    """The ratio's gain stops at 1 - clip_low."""
+    clip_high: float = Field(0.2, ge=0)
+    """The ratio's gain stops at 1 + clip_high (paper, first RL stage: 10)."""
+    dual_clip: float = Field(0.0, ge=0)
+    """With a negative advantage the loss is bounded at this ratio; 0 is off, else above 1."""
+    kl_coef: float = Field(0.001, ge=0)
+    """beta of the KL term, k3, inside the loss (paper: 0.001). 0 keeps no reference in memory."""
+    reference_every: int = Field(400, ge=0)
+    """Steps between renewals of the reference (paper: 400); 0 never renews."""
+    old_logprobs: Literal["engine", "trainer"] = "engine"
+    """Denominator of the ratio: the sampler's own, or recomputed by the trainer."""
+    truncated_is: float = Field(0.0, ge=0)
+    """Cap of the engine-to-trainer importance weight; 0 is off. Needs old_logprobs = trainer."""
+    dynamic_sampling: int = Field(0, ge=0)
+    """Refills of flat groups with new questions, at most this often a phase; 0 is off."""
+    overlong: Literal["keep", "mask"] = "keep"
+    """Answers cut at the cap: keep them with their reward, or mask them out of the loss."""
+    overlong_penalty_tokens: int = Field(0, ge=0)
+    """The reward falls linearly by 1 over the last this many tokens before the cap; 0 is off."""
+    prefix_sharing: bool = True
+    """Compute a prompt once for its whole group in training."""
+    max_gap: float = Field(0.1, gt=0)
+    """Bound on the mean |log p_trainer - log p_engine| of a step; the run stops above it."""
+    max_grader_failures: float = Field(0.05, ge=0, le=1)
+    """Share of grader failures in a phase above which the run stops."""
+    grader_seconds: float = Field(2.0, gt=0)
+    """Deadline of one grading; the worker is killed after it."""
+    grader_workers: int = Field(2, ge=1)
+    """Grader processes."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between held-out evaluations; 0 evaluates only before and after."""
+    checkpoint_every: int = Field(20, ge=1)
+    """Steps between checkpoints (taken at the end of a phase)."""
+    keep_last: int = Field(2, ge=1)
+    """Newest checkpoints kept; the one with the best held-out pass@1 is kept too."""
+    optim: OptimConfig = OptimConfig(lr=3e-6)
+    eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _works(self) -> "ZeroConfig":
+        if self.group_size < 2:
+            raise ValueError(
+                f"group_size={self.group_size}: a group of one has no spread, so its advantage is "
+                "always 0 and nothing is learned; set group_size to 2 or more"
+            )
+        if 0 < self.dual_clip <= 1:
+            raise ValueError(f"dual_clip={self.dual_clip}: set it above 1 (usual: 3), or 0 for off")
+        if self.truncated_is and self.old_logprobs != "trainer":
+            raise ValueError("truncated_is corrects engine to trainer: set old_logprobs='trainer'")
+        if self.steps % self.minibatches:
+            raise ValueError(
+                f"steps={self.steps} is not a multiple of minibatches={self.minibatches}: "
+                "a rollout phase feeds that many steps"
+            )
+        if not self.rewards or all(weight == 0 for weight in self.rewards.values()):
+            raise ValueError("rewards: name at least one reward with a weight other than 0")
+        return self
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run's folder."""
+    seed: int = Field(0, ge=0)
+    """Seeds data order, sampling and initial weights."""
+    run_dir: str = "runs"
+    """Folder that run folders are made in."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 takes all cores. The number is stored in the run: it changes rounding."""
+    memory_gb: float = Field(0.0, ge=0)
+    """Memory to plan with; 0 measures what is free at the start and stores it in the run."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    pretrain: PretrainConfig | None = None
+    zero: ZeroConfig | None = None
+
+    def stages(self) -> list[str]:
+        """Names of the stages that the recipe has, in order."""
+        return [name for name in ("pretrain", "zero") if getattr(self, name) is not None]
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file and apply dotted overrides.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type, impossible value; names file and key.
+    """
+    path = Path(path)
+    raw = _parse(path)
+    for override in overrides or []:
+        _apply(raw, override)
+    return resolve(raw, where=str(path))
+
+
+def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_plain(error)}") from error
+    if not recipe.stages():
+        raise ConfigError(f"{where}: no stage; add a [zero] or a [pretrain] table")
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML; `load` of it gives the same recipe."""
+    lines: list[str] = []
+
+    def table(name: str, value: dict[str, Any]) -> None:
+        if name:
+            lines.append(f"\n[{name}]")
+        nested = {}
+        for key, item in value.items():
+            if isinstance(item, dict):
+                nested[key] = item
+            elif item is not None:
+                lines.append(f"{_toml_key(key)} = {json.dumps(item, ensure_ascii=False)}")
+        for key, item in nested.items():
+            table(f"{name}.{_toml_key(key)}" if name else _toml_key(key), item)
+
+    table("", recipe.model_dump())
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _toml_key(key: str) -> str:
+    bare = key.replace("_", "").replace("-", "")
+    return key if bare.isascii() and bare.isalnum() else json.dumps(key, ensure_ascii=False)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError(f"no recipe at {path}{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error}") from error
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            try:
+                raw = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{path} is not YAML: {error}") from error
+        elif path.suffix == ".json":
+            raw = json.loads(text)
+        elif path.suffix == ".toml":
+            raw = tomllib.loads(text)
+        else:
+            raise ConfigError(f"{path}: a recipe ends in .toml, .yaml, .yml or .json")
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be parsed: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a recipe is a table of keys, not {type(raw).__name__}")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(f"--set {override!r}: write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *path, last = key.strip().split(".")
+    table = raw
+    for part in path:
+        if table.get(part) is None:
+            table[part] = {}
+        table = table[part]
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
+    table[last] = value
+
+
+def _plain(error: ValidationError) -> str:
+    """Each problem of a recipe in one sentence."""
+    said = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            said.append(_unknown_key(problem["loc"]))
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            given = problem.get("input")
+            shown = "" if isinstance(given, dict) else f" (got {given!r})"
+            said.append(f"{where}: {message}{shown}" if where else message)
+    return "; ".join(said)
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        section = _section(section, str(part))
+    key, known = str(location[-1]), sorted(section.model_fields)
+    name = ".".join(str(part) for part in location[:-1])
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean '{near[0]}'?"
+    else:
+        elsewhere = [where for where in _all_keys(Recipe) if where.split(".")[-1] == key]
+        hint = (
+            f"did you mean '{elsewhere[0]}'?" if elsewhere else f"known keys: {', '.join(known)}"
+        )
+    return f"{f'[{name}]' if name else 'the recipe'} has no '{key}'; {hint}"
+
+
+def _section(section: type[BaseModel], name: str) -> type[BaseModel]:
+    """The section type of a field, also when it is written `Section | None`."""
+    kind = section.model_fields[name].annotation
+    for candidate in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    raise KeyError(name)
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name in section.model_fields:
+        keys.append(prefix + name)
+        try:
+            nested = _section(section, name)
+        except KeyError:
+            continue
+        keys += _all_keys(nested, f"{prefix}{name}.")
+    return keys
