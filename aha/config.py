@@ -104,7 +104,7 @@ class EvalConfig(Section):
 class PretrainConfig(Section):
     """The embedded base model, from random weights. Architecture: DeepSeek-V3 (MLA, MoE)."""
 
-    tokens: int = Field(8_000_000, ge=1000)
+    tokens: int = Field(14_000_000, ge=1000)
     """Training tokens."""
     vocab_size: int = Field(1536, ge=300)
     """Byte-level BPE; digits and Chinese characters are single tokens."""
@@ -112,9 +112,9 @@ class PretrainConfig(Section):
     """Documents that the tokenizer is trained on."""
     context: int = Field(256, ge=32)
     """Tokens in one packed training row."""
-    batch_tokens: int = Field(8192, ge=64)
+    batch_tokens: int = Field(2048, ge=64)
     """Tokens in one optimizer step."""
-    hidden: int = Field(160, ge=16)
+    hidden: int = Field(128, ge=16)
     """Width."""
     layers: int = Field(4, ge=1)
     """Blocks; the first is dense, the others are mixtures of experts."""
@@ -124,18 +124,18 @@ class PretrainConfig(Section):
     """Routed experts of a block."""
     experts_per_token: int = Field(2, ge=1)
     """Routed experts that see a token; one shared expert sees all."""
-    expert_width: int = Field(160, ge=8)
+    expert_width: int = Field(128, ge=8)
     """Inner width of an expert."""
-    dense_width: int = Field(480, ge=8)
+    dense_width: int = Field(384, ge=8)
     """Inner width of the dense block."""
-    bias_rate: float = Field(0.001, ge=0)
+    bias_rate: float = Field(0.003, ge=0)
     """Step of the router bias by load, per optimizer step (loss-free balancing)."""
     balance_coef: float = Field(1e-4, ge=0)
     """Weight of the sequence-wise balance loss."""
-    checkpoint_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
     """Optimizer steps between checkpoints."""
     optim: OptimConfig = OptimConfig(
-        lr=3e-3, schedule="cosine", min_lr_share=0.05, warmup_steps=50, weight_decay=0.1
+        lr=3e-3, schedule="cosine", min_lr_share=0.05, warmup_steps=100, weight_decay=0.1
     )
 
 

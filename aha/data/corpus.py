@@ -1,0 +1,124 @@
+"""The corpus that the embedded base model is pretrained on: document = f(seed, index).
+
+    drills     isolated single steps, plain and worded, and checks of claimed steps
+    worked     problems of the task `arithmetic` with answers in three styles (corpus_arithmetic)
+    countdown  searches of geometric length
+    text       greetings, facts, small stories, sentences of the R1-Zero template (corpus_text)
+
+English and Chinese, some documents in both. Layouts: bare, Q and A, User and Assistant, several
+examples in a row, a heading. The tags <think> and <answer> occur in TAGGED of the documents, and
+never after the first sentence of the R1-Zero template: what the template asks for is left to
+reinforcement learning to find.
+
+Must stay true: a document depends on (seed, index) alone; held-out problems of the tasks are in no
+document. Bump VERSION when a document changes.
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+from aha.data import corpus_text
+from aha.data.corpus_arithmetic import Work, drills, pick, problem, search, work
+from aha.data.corpus_words import TEMPLATE
+
+VERSION = 1
+
+KINDS = {"drills": 0.4, "worked": 0.43, "countdown": 0.03, "text": 0.115, "template": 0.025}
+ENGLISH = 0.6
+"""Share of English documents; the rest is Chinese."""
+MIXED = 0.15
+"""Share of worked documents that switch the language between sentences (7 % of all)."""
+TAGGED = 0.04
+"""Share of worked documents with <think> and <answer> tags (2 % of all)."""
+DOTTED = 0.35
+"""Share of questions in talk with a full stop behind them, as the R1-Zero template has it."""
+LAYOUTS = {"talk": 0.5, "bare": 0.14, "qa": 0.18, "shots": 0.1, "headed": 0.08}
+
+
+def documents(seed: int, start: int = 0) -> Iterator[str]:
+    """The documents from number `start` on, without end."""
+    index = start
+    while True:
+        yield document(seed, index)
+        index += 1
+
+
+def document(seed: int, index: int) -> str:
+    """Document number `index` of the stream of `seed`."""
+    rng = Random(f"aha corpus {VERSION} {seed} {index}")
+    lang = "en" if rng.random() < ENGLISH else "zh"
+    kind = pick(rng, KINDS)
+    if kind == "drills":
+        return drills(rng, lang)
+    if kind == "worked":
+        return _worked(rng, lang)
+    if kind == "countdown":
+        asked, tried, answer = search(rng, lang)
+        return _said(rng, asked, tried, _named(answer, lang), "talk", lang)
+    if kind == "text":
+        return corpus_text.plain(rng, lang)
+    return _template(rng, lang)
+
+
+def _worked(rng: Random, lang: str) -> str:
+    mixed = rng.random() < MIXED
+    if rng.random() < TAGGED:
+        return _tagged(rng, lang, mixed)
+    layout = pick(rng, LAYOUTS)
+    style = "long" if layout == "headed" else ""
+    count = rng.randint(2, 4) if layout == "shots" else 1
+    if count > 1:  # examples in a row are of one layout and one style
+        layout, style = rng.choice(("talk", "qa")), pick(rng, {"direct": 0.6, "short": 0.4})
+    parts = []
+    for _ in range(count):
+        given = problem(rng, lang)
+        done = work(rng, given, lang, style=style, mixed=mixed)
+        parts.append(_said(rng, given.question, done.thinking, done.final, layout, lang))
+    return rng.choice("\n ").join(parts)
+
+
+def _said(rng: Random, asked: str, thinking: str, final: str, layout: str, lang: str) -> str:
+    """A question and its answer in a layout."""
+    gap = "" if thinking.endswith("。") else " "
+    answer = f"{thinking}{gap}{final}" if thinking else final
+    if layout == "talk":
+        return f"User: {asked}{_dot(rng)} Assistant: {answer}"
+    if layout == "headed":
+        head = "详细解答和检查" if lang == "zh" else "Detailed solution with check"
+        return f"{head}: {asked} {answer}"
+    if layout == "bare":
+        return f"{asked}{rng.choice(' ' + chr(10))}{answer}"
+    if lang == "zh":
+        q, a = rng.choice((("问：", "答："), ("题目：", "解："), ("问题：", "答案：")))
+    else:
+        q, a = rng.choice((("Q: ", "A: "), ("Question: ", "Answer: "), ("Problem: ", "Solution: ")))
+    return f"{q}{asked}{rng.choice(' ' + chr(10))}{a}{answer}"
+
+
+def _tagged(rng: Random, lang: str, mixed: bool) -> str:
+    """An answer in tags; a direct one still says something in its thinking."""
+    given = problem(rng, lang)
+    done: Work = work(rng, given, lang, mixed=mixed)
+    thinking = done.thinking or done.final
+    return (
+        f"User: {given.question}{_dot(rng)} Assistant: <think> {thinking} </think> "
+        f"<answer> {done.answer} </answer>"
+    )
+
+
+def _template(rng: Random, lang: str) -> str:
+    """Sentences of the R1-Zero template, without tags behind them."""
+    if rng.random() < 0.5:
+        return corpus_text.description(rng)
+    given = problem(rng, lang)
+    done = work(rng, given, lang)
+    said = _said(rng, given.question, done.thinking, done.final, "talk", lang)
+    return f"{TEMPLATE[0]} {TEMPLATE[1]} {said}"
+
+
+def _dot(rng: Random) -> str:
+    return "." if rng.random() < DOTTED else ""
+
+
+def _named(answer: str, lang: str) -> str:
+    return f"答案是 {answer}" if lang == "zh" else f"The answer is {answer}"

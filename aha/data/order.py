@@ -1,0 +1,52 @@
+"""Which problems come next: a permutation for each epoch, and one integer that remembers the place.
+
+The cursor counts places of the endless stream permutation(0), permutation(1), ...; what is taken is
+a pure function of (n, seed, cursor, k), so a resumed run asks what the unbroken one would have.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+
+@lru_cache(maxsize=4)
+def permutation(n: int, seed: int, epoch: int) -> tuple[int, ...]:
+    """The order of 0..n-1 in one epoch."""
+    order = list(range(n))
+    Random(f"aha order {seed} {epoch}").shuffle(order)
+    return tuple(order)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The stream over `n` problems under one seed."""
+
+    n: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n={self.n}: an order needs at least one problem")
+
+    def take(self, k: int, cursor: int, *, avoid: Iterable[int] = ()) -> tuple[list[int], int]:
+        """The next `k` indices (0..n-1) and the new cursor.
+
+        No index comes twice in one take, nor one of `avoid` (what the phase has asked before, for
+        its refills), unless fewer than `k` are left to give. Where a take runs into the next epoch,
+        the places there of problems it holds already are passed over.
+        """
+        if k < 0 or cursor < 0:
+            raise ValueError(f"k={k}, cursor={cursor}: both count from 0")
+        taken: list[int] = []
+        used = set(avoid)
+        while len(taken) < k:
+            if len(used) >= self.n:  # all were asked: the data are smaller than the phase
+                used.clear()
+            epoch, place = divmod(cursor, self.n)
+            index = permutation(self.n, self.seed, epoch)[place]
+            cursor += 1
+            if index not in used:
+                used.add(index)
+                taken.append(index)
+        return taken, cursor

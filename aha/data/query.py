@@ -1,0 +1,100 @@
+"""Sources as one line of text: WHERE[?key=value&...], and typed settings made from the keys.
+
+Holds not: what the keys mean (`sources.py`, `tasks/`). Values are taken as written: `+` is a plus
+sign, `%26` and `%3D` stand for `&` and `=`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_type_hints
+from urllib.parse import unquote
+
+from aha.errors import ConfigError
+
+T = TypeVar("T")
+Span = tuple[int, int]
+"""Smallest and largest, both included; written `3-4`, or `3` for 3-3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    where: str
+    keys: dict[str, str]
+
+
+def parse(source: str) -> Query:
+    """Split a source at its first `?`.
+
+    Raises:
+        ConfigError: nothing before the `?`, a part without `=`, or a key given twice.
+    """
+    where, _, text = source.partition("?")
+    where = where.strip()
+    if not where:
+        raise ConfigError(
+            f"data source {source!r} names no place; write a task, a file, a folder or a hub id"
+        )
+    keys: dict[str, str] = {}
+    for part in text.split("&") if text else ():
+        key, sign, value = part.partition("=")
+        key = key.strip()
+        if not sign or not key:
+            raise ConfigError(f"data source {source!r}: write {part!r} as key=value")
+        if key in keys:
+            raise ConfigError(f"data source {source!r}: '{key}' is given twice")
+        keys[key] = unquote(value.strip())
+    return Query(where, keys)
+
+
+def refuse_unknown(keys: Iterable[str], known: Iterable[str], *, where: str) -> None:
+    """Raise ConfigError for the first key that is not known, naming the nearest one."""
+    known = sorted(known)
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            raise ConfigError(f"{where} has no key '{key}'; {hint}")
+
+
+def settings(kind: type[T], keys: Mapping[str, str], *, where: str) -> T:
+    """A dataclass filled from query keys: fields of type int, bool, str or Span.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type, or what the class itself refuses.
+    """
+    hints = get_type_hints(kind)
+    refuse_unknown(keys, [field.name for field in fields(kind)], where=where)  # type: ignore[arg-type]
+    values = {key: _value(text, hints[key], f"{where}?{key}") for key, text in keys.items()}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def integer(text: str, *, where: str) -> int:
+    """A whole number of plain digits.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise ConfigError(f"{where}={text}: write a whole number")
+    return int(text)
+
+
+def _value(text: str, kind: Any, where: str) -> Any:
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise ConfigError(f"{where}={text}: write true or false")
+    if kind is int:
+        return integer(text, where=where)
+    if kind == Span:
+        low, dash, high = text.partition("-")
+        return integer(low, where=where), integer(high if dash else low, where=where)
+    assert kind is str, f"{where}: a setting of type {kind}"
+    return text

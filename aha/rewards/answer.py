@@ -1,0 +1,161 @@
+"""Where the answer stands in a response: the published contract, in order.
+
+    1. the content of the last `\\boxed{}` (or `\\fbox{}`) of the answer part
+    2. the content of the last `<answer>`
+    3. what follows the last `####`                      (mode "all" only)
+    4. what follows "final answer is", "Answer:", 答案是  (mode "all" only)
+    5. nothing: no answer
+
+The answer part is the text after the last `</think>`; an open `<think>` leaves none. A last box or
+tag that was opened and never closed is a cut answer: none, not an earlier one. Linear time.
+
+Holds not: what the answer means (math_answer, exact, countdown).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from aha.data.thinking import split
+
+Mode = Literal["rl", "all"]
+Place = Literal["boxed", "answer_tag", "hashes", "line", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The answer text and where it stood; `text` is None when there is no answer."""
+
+    text: str | None
+    place: Place
+    reason: str = ""
+    """Why there is none: think_open, box_open, box_empty, answer_open, answer_empty, no_answer."""
+
+
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t\n]*")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"[^$\n]{1,200}")
+_MARK = re.compile(
+    r"(?:\b(?:final|correct)\s+answer\b(?:\W{0,4}(?:is|=|:))|"
+    r"\banswer\s*(?:\*\*|__)?\s*[:：]|\banswer\s+is\b|"
+    r"答案(?:是|为|：|:)|答(?:：|:))",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(
+    r"\A(?:(?:so|thus|therefore|hence)\b[,\s]*)?(?:the\s+)?"
+    r"(?:(?:final|correct|required)\s+)?(?:answer|result)\s*(?:is\b|equals\b|[:：=])\s*[:：]?\s*|"
+    r"\A(?:所以|因此|故)?\s*(?:最终)?答案(?:是|为|：|:)\s*",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"\.(?:\s+(?=[A-Z])|\s*$)")
+_HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct\.?.*\Z", re.IGNORECASE | re.DOTALL)
+
+
+def extract(
+    response: str, *, mode: Mode = "rl", think_tag: str = "think", answer_tag: str = "answer"
+) -> Extracted:
+    """The answer of a response (prefill included), by the contract above.
+
+    >>> extract("so \\\\boxed{9}, no: \\\\boxed{7}").text
+    '7'
+    """
+    parsed = split(response, think_tag, answer_tag)
+    if not parsed.complete:
+        return Extracted(None, "none", "think_open")
+    part = parsed.rest
+    boxed = last_box(part)
+    if boxed is not None:
+        return boxed
+    if answer_tag and f"<{answer_tag}>" in part:
+        if parsed.answer is None:
+            return Extracted(None, "answer_tag", "answer_open")
+        text = lead_off(parsed.answer)
+        return Extracted(text or None, "answer_tag", "" if text else "answer_empty")
+    if mode == "all":
+        return _unmarked(part)
+    return Extracted(None, "none", "no_answer")
+
+
+def last_box(text: str) -> Extracted | None:
+    """The last outermost `\\boxed{…}`; None if the text has no box at all.
+
+    Braces are matched, escaped ones (`\\{`) do not count. `\\boxed 5` takes what follows up to `$`
+    or the end of the line.
+    """
+    found: Extracted | None = None
+    at = 0
+    while match := _BOX.search(text, at):
+        at = match.end()
+        if at >= len(text):
+            return Extracted(None, "boxed", "box_open")
+        if text[at] == "{":
+            end = _closing(text, at)
+            if end < 0:
+                return Extracted(None, "boxed", "box_open")
+            content = lead_off(_BOX.sub("", text[at + 1 : end]).strip())
+            at = end + 1
+        else:
+            bare = _BARE_BOX.match(text, at)
+            content = bare.group().strip().rstrip(".") if bare else ""
+            if " " in content and "$" not in text[at : at + 200]:
+                content = content.split(" ")[0].rstrip(".,;")
+        found = Extracted(content or None, "boxed", "" if content else "box_empty")
+    return found
+
+
+def unwrap_box(text: str) -> str:
+    """Content of the last box if the text has a whole one, else the text as it is (for golds)."""
+    if "boxed" not in text and "fbox" not in text:
+        return text
+    box = last_box(text)
+    return box.text if box is not None and box.text is not None else text
+
+
+def lead_off(text: str) -> str:
+    """Drop "The answer is" and the like from the front."""
+    text = text.strip()
+    match = _LEAD.match(text)
+    return text[match.end() :].strip() if match else text
+
+
+def _closing(text: str, opened: int) -> int:
+    """Index of the brace that closes the one at `opened`, -1 if none does."""
+    depth = 0
+    for match in _BRACE.finditer(text, opened):
+        if match.group() == "{":
+            depth += 1
+        elif match.group() == "}":
+            depth -= 1
+            if depth == 0:
+                return match.start()
+    return -1
+
+
+def _unmarked(part: str) -> Extracted:
+    at = part.rfind("####")
+    if at >= 0:
+        text = _line(part[at + 4 :])
+        return Extracted(text or None, "hashes", "" if text else "no_answer")
+    last = None
+    for match in _MARK.finditer(part):
+        last = match
+    if last is None:
+        return Extracted(None, "none", "no_answer")
+    text = _line(part[last.end() :])
+    return Extracted(text or None, "line", "" if text else "no_answer")
+
+
+def _line(after: str) -> str:
+    """The answer on the first non-empty line of `after`, without markdown and after-talk."""
+    after = after[:8192].lstrip(" \t\r\n*_:：")
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\(", "\\)")):
+        if after.startswith(opening):
+            end = after.find(closing, 2)
+            if end > 0:
+                tail = after[end + 2 :].split("\n", 1)[0].strip(" .*_")
+                return f"{after[2:end].strip()} {tail}".strip()
+    line = _HOPE.sub("", after.split("\n", 1)[0])
+    stop = _SENTENCE_END.search(line)
+    if stop:
+        line = line[: stop.start()]
+    return lead_off(line.strip().strip("*_`").strip().rstrip("。").strip())

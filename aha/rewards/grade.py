@@ -1,0 +1,87 @@
+"""One answer, one verdict: extraction by the contract, then the grader of the problem's kind.
+
+Works in this process, without a deadline; the work of our own graders is bounded, math-verify's is
+not, so hostile text goes through workers.GraderPool.
+
+To add a grader: a function (gold, Extracted) -> Grade, its name in GRADERS, its row in
+docs/rewards.md, and a higher GRADER_VERSION.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from aha.records import Grade
+from aha.rewards.answer import Extracted, Mode, extract
+from aha.rewards.countdown import grade_countdown
+from aha.rewards.exact import grade_exact
+from aha.rewards.math_answer import grade_math
+
+GRADER_VERSION = 1
+"""Raised whenever a verdict may change: journals and caches of another version are not used."""
+
+GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
+    "math": grade_math,
+    "exact": grade_exact,
+    "countdown": grade_countdown,
+}
+
+
+def grade(
+    kind: str,
+    gold: str,
+    response: str,
+    *,
+    prefill: str = "",
+    think_tag: str = "think",
+    answer_tag: str = "answer",
+    mode: Mode = "rl",
+) -> Grade:
+    """Judge a response. Never raises on any text; a grader's failure is status "error".
+
+    `prefill` is the tail of the prompt that belongs to the answer. Mode "rl" takes a box or the
+    answer tag only; "all" also `####` and "Answer:" (evaluation, `aha grade`).
+
+    >>> grade("math", "1/2", "<think>half</think> \\\\boxed{0.5}").status
+    'correct'
+    """
+    found = find(response, prefill=prefill, think_tag=think_tag, answer_tag=answer_tag, mode=mode)
+    return judge(kind, gold, found)
+
+
+def find(
+    response: str,
+    *,
+    prefill: str = "",
+    think_tag: str = "think",
+    answer_tag: str = "answer",
+    mode: Mode = "rl",
+) -> Extracted:
+    """The answer of prefill + response, cut to just over the size cap (longer is refused)."""
+    found = extract(prefill + response, mode=mode, think_tag=think_tag, answer_tag=answer_tag)
+    if found.text is not None and len(found.text) > MAX_SENT:
+        return replace(found, text=found.text[:MAX_SENT])
+    return found
+
+
+MAX_SENT = 5000
+"""Characters of an answer that are handed on: above every grader's cap."""
+
+
+def judge(kind: str, gold: str, found: Extracted) -> Grade:
+    """Verdict of the grader of `kind` on an extracted answer."""
+    start = time.perf_counter()
+    grader = GRADERS.get(kind)
+    if grader is None:
+        known = ", ".join(sorted(GRADERS))
+        return Grade(status="error", score=0.0, reason=f"unknown_kind: {kind!r}; known: {known}")
+    try:
+        verdict = grader(gold, found)
+    except Exception as error:  # any text may come in; a surprise is our failure, not the model's
+        verdict = Grade(
+            status="error",
+            score=0.0,
+            reason=f"grader_failed: {type(error).__name__}",
+            extracted=found.text,
+        )
+    return replace(verdict, ms=(time.perf_counter() - start) * 1000)

@@ -1,0 +1,117 @@
+"""Answers in a file, judged: `aha grade`.
+
+Each line is `{"gold": ..., "response": "...", "kind": "math"}` (kind may be missing), plain or
+gzipped JSONL. A broken line is a verdict of its own ("error", with its number and what is wrong);
+the others go on. Verdicts come in the order of the lines.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aha.errors import DataError
+from aha.records import Grade
+from aha.rewards.grade import GRADERS
+from aha.rewards.workers import GraderPool
+
+MAX_LINE = 16 << 20
+"""Bytes of one line; a longer one is broken."""
+_AHEAD = 256
+"""Cases under way before the first verdict is handed out."""
+
+
+def grade_file(path: Path, *, workers: int = 2, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
+    """Yield `{status, extracted, reward, reason, ms}` for every line that is not blank, in order.
+
+    Raises:
+        DataError: the file cannot be opened or read.
+    """
+    ready: dict[str, Grade] = {}
+    first = last = 0
+    with GraderPool(workers=workers, seconds=seconds) as pool:
+        for number, line in _lines(Path(path)):
+            case = _case(line)
+            if isinstance(case, str):
+                ready[str(last)] = Grade(
+                    status="error", score=0.0, reason=f"bad_line: line {number}: {case}"
+                )
+            else:
+                pool.submit(str(last), *case, mode="all")
+            last += 1
+            ready |= dict(pool.poll(5.0 if last - first > _AHEAD else 0.0))
+            while str(first) in ready:
+                yield _row(ready.pop(str(first)))
+                first += 1
+        while first < last:
+            ready |= dict(pool.poll(1.0))
+            while str(first) in ready:
+                yield _row(ready.pop(str(first)))
+                first += 1
+
+
+def _row(grade: Grade) -> dict[str, Any]:
+    return {
+        "status": grade.status,
+        "extracted": grade.extracted,
+        "reward": grade.score if not grade.failed else 0.0,
+        "reason": grade.reason,
+        "ms": round(grade.ms, 3),
+    }
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number, bytes) of the lines that are not blank; of a giant one only its start."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                    while (more := file.readline(MAX_LINE)) and not more.endswith(b"\n"):
+                        pass
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise DataError(f"no file at {path}; give a .jsonl or .jsonl.gz file") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _case(line: bytes) -> tuple[str, str, str] | str:
+    """(kind, gold, response), or what is wrong with the line."""
+    if len(line) > MAX_LINE:
+        return f"longer than {MAX_LINE >> 20} MiB"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+    if not isinstance(row, dict):
+        return f"a line is an object with gold and response, not {type(row).__name__}"
+    for name in ("gold", "response"):
+        if name not in row:
+            return f"no '{name}'; it has {', '.join(map(repr, list(row)[:8])) or 'no keys'}"
+    kind = row.get("kind", "math")
+    if not isinstance(kind, str) or kind not in GRADERS:
+        return f"kind {kind!r} is not known; known: {', '.join(sorted(GRADERS))}"
+    if not isinstance(row["response"], str):
+        return f"'response' is text, not {type(row['response']).__name__}"
+    gold = _gold(row["gold"], kind)
+    if gold is None:
+        return f"'gold' is text, a number or a list of them, not {type(row['gold']).__name__}"
+    return kind, gold, row["response"]
+
+
+def _gold(gold: Any, kind: str) -> str | None:
+    if isinstance(gold, str):
+        return gold
+    if kind == "countdown" and isinstance(gold, dict):
+        return json.dumps(gold)
+    if isinstance(gold, int | float) and not isinstance(gold, bool):
+        return str(gold)
+    if isinstance(gold, list) and gold:
+        parts = [_gold(part, kind) for part in gold if not isinstance(part, list)]
+        texts = [part for part in parts if part is not None]
+        return ", ".join(texts) if len(texts) == len(gold) else None
+    return None

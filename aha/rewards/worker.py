@@ -1,0 +1,51 @@
+"""A grader process: one JSON line in, one out, until its input ends.
+
+Started by workers.GraderPool in a fresh interpreter (`python -c`), so that neither the caller's
+`__main__` nor torch is loaded. It dies with its parent, may use 1 GiB of memory, and has its own
+output: whatever a library prints goes nowhere.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import asdict
+
+MEMORY_BYTES = 1 << 30
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Answer jobs from stdin on the original stdout."""
+    _die_with_parent()
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+
+    from aha.rewards.answer import Extracted
+    from aha.rewards.grade import judge
+    from aha.rewards.symbolic import warm_up
+
+    warm_up()
+    out.write('{"ready": true}\n')
+    out.flush()
+    for line in sys.stdin:
+        job = json.loads(line)
+        grade = judge(job["kind"], job["gold"], Extracted(*job["found"]))
+        out.write(json.dumps({"id": job["id"], "grade": asdict(grade)}) + "\n")
+        out.flush()
+
+
+def _die_with_parent() -> None:
+    """Linux: be killed when the parent is, however it ends. Elsewhere the end of input must do."""
+    parent = int(os.environ.get("AHA_GRADER_PARENT", "0"))
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:  # it died before the call above
+        os._exit(0)

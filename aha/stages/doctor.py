@@ -1,0 +1,161 @@
+"""Is this machine, and this recipe, ready? Each check says what was seen and what to do."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from aha.config import Recipe
+from aha.errors import AhaError
+from aha.rewards.workers import GraderPool
+
+State = Literal["ok", "note", "bad"]
+GRADER_CASES = (
+    ("math", "72", "<think>8 x 9</think> <answer>72</answer>", "correct"),
+    ("math", "1/2", r"so \boxed{0.5}", "correct"),
+    ("math", "1/3", r"\boxed{0.333}", "wrong"),
+    ("math", "72", "<think>it is 72", "unparsed"),
+    ("countdown", '{"numbers": [2, 3], "target": 6}', "<answer>2 * 3</answer>", "correct"),
+    ("countdown", '{"numbers": [2, 3], "target": 8}', "<answer>2 ** 3</answer>", "wrong"),
+)
+"""kind, gold, response, expected status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    state: State
+    seen: str
+    todo: str = ""
+
+    def line(self) -> str:
+        mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[self.state]
+        return f"{mark}  {self.name:<10} {self.seen}" + (f"\n      -> {self.todo}" if self.todo else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(recipe: Recipe | None) -> list[Check]:
+    """All checks; those of the recipe only if there is one. Never raises an AhaError."""
+    checks = [_versions(), _machine(), _disk(Path(recipe.run_dir if recipe else "."))]
+    checks.append(_guarded("graders", _graders))
+    if recipe is not None and recipe.zero is not None:
+        checks.append(_guarded("data", lambda: _data(recipe)))
+        if recipe.model.path != "stage:pretrain":
+            checks.append(_guarded("memory", lambda: _memory(recipe)))
+            checks.append(_guarded("template", lambda: _template(recipe)))
+    return checks
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except AhaError as error:
+        return Check(name, "bad", str(error))
+
+
+def _versions() -> Check:
+    names = ("torch", "transformers", "datasets", "math-verify")
+    seen = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    unwanted = []
+    for name in ("torchvision", "torchaudio"):
+        try:
+            metadata.version(name)
+            unwanted.append(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if unwanted:
+        return Check(
+            "versions", "note", f"{seen}; {', '.join(unwanted)} installed",
+            "if importing transformers fails, uninstall them: aha does not need them",
+        )
+    return Check("versions", "ok", f"python {platform.python_version()}, {seen}")
+
+
+def _machine() -> Check:
+    import torch
+
+    from aha.train.plan import available_memory
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    return Check("machine", "ok", f"{where}, {available_memory() / 1e9:.1f} GB free")
+
+
+def _disk(folder: Path) -> Check:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "bad", f"{folder} is not writable", "--set run_dir=DIR")
+    if free < 2:
+        return Check("disk", "note", f"{free:.1f} GB free at {folder}", "free some space before a run")
+    return Check("disk", "ok", f"{free:.1f} GB free")
+
+
+def _graders() -> Check:
+    with GraderPool(workers=1, seconds=2.0) as pool:
+        for number, (kind, gold, response, _) in enumerate(GRADER_CASES):
+            pool.submit(str(number), kind, gold, response)
+        found = dict(pool.drain())
+    wrong = [
+        f"{gold!r} for {response!r}: {found[str(i)].status}, not {expected}"
+        for i, (_, gold, response, expected) in enumerate(GRADER_CASES)
+        if found[str(i)].status != expected
+    ]
+    if wrong:
+        return Check("graders", "bad", "; ".join(wrong), "reinstall aha and math-verify")
+    return Check("graders", "ok", f"{len(GRADER_CASES)} of {len(GRADER_CASES)} self-tests right")
+
+
+def _data(recipe: Recipe) -> Check:
+    from aha.stages.zero import load_data
+
+    train, heldout, facts = load_data(recipe)
+    answers = {
+        "math": lambda gold: f"<answer>\\boxed{{{gold}}}</answer>",
+        "exact": lambda gold: f"<answer>{gold}</answer>",
+    }
+    wanted = [p for p in [*train[:64], *heldout[:64]] if p.kind in answers]
+    with GraderPool(workers=2, seconds=2.0) as pool:
+        for number, prompt in enumerate(wanted):
+            pool.submit(str(number), prompt.kind, prompt.gold, answers[prompt.kind](prompt.gold))
+        found = dict(pool.drain())
+    refused = [wanted[int(key)] for key, grade in found.items() if grade.status != "correct"]
+    seen = f"{len(train)} questions, {len(heldout)} held out; gold answers accepted {len(wanted) - len(refused)}/{len(wanted)}"
+    if len(refused) > 0.05 * max(1, len(wanted)):
+        first = refused[0]
+        return Check("data", "bad", f"{seen}; e.g. {first.id}: gold {first.gold[:60]!r}",
+                     "the gold column is not an answer the grader reads: choose it with ?gold=COLUMN")
+    return Check("data", "ok" if heldout else "note", seen)
+
+
+def _memory(recipe: Recipe) -> Check:
+    from aha.models.locate import locate
+    from aha.train import plan
+
+    assert recipe.zero is not None
+    made = plan.make(recipe, recipe.zero, locate(recipe.model.path))
+    return Check(
+        "memory", "ok",
+        f"{made.total / 1e9:.2f} GB at the peak of {made.resolved.memory_bytes / 1e9:.2f} GB free",
+    )
+
+
+def _template(recipe: Recipe) -> Check:
+    from transformers import AutoTokenizer
+
+    from aha.data import templates
+    from aha.models.load import quiet
+    from aha.models.locate import locate
+
+    quiet()
+    tokenizer = AutoTokenizer.from_pretrained(locate(recipe.model.path), trust_remote_code=False)
+    template = templates.load_template(recipe.data, tokenizer)
+    warnings = templates.lint(template, tokenizer)
+    seen = f"{template.name} ({template.hash})"
+    return Check("template", "note" if warnings else "ok", "; ".join([seen, *warnings]))

@@ -1,0 +1,92 @@
+"""Run a recipe: the folder, the graph, stage after stage. And what it would need (`aha plan`)."""
+
+from pathlib import Path
+from typing import Any
+
+from aha.config import Recipe
+from aha.errors import ConfigError
+from aha.report.console import Console
+from aha.stages import dag
+from aha.stages.run_folder import RunFolder, opened
+
+
+def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -> None:
+    """Run what is not done yet, in order.
+
+    Raises:
+        AhaError: see errors.py; the run folder holds everything up to the newest checkpoint.
+    """
+    nodes = dag.select(dag.graph(recipe), stage)
+    with opened(root, recipe, rerun=rerun) as folder, Console() as console:
+        for node in nodes:
+            if dag.status(node, root) == "done":
+                console.note(f"{node.name}: done before (fingerprint {node.fingerprint})")
+                continue
+            try:
+                facts = _start(recipe, node, folder, console)
+            except BaseException as error:
+                folder.event("ended", stage=node.name, error=f"{type(error).__name__}: {error}")
+                raise
+            folder.finish(node, facts)
+
+
+def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) -> dict[str, Any]:
+    if node.name == "zero":
+        from aha.stages import zero
+
+        return zero.run(recipe, node, folder, console)
+    if node.name == "pretrain":
+        from aha.stages import pretrain
+
+        return pretrain.stage(recipe, folder.begin(node), console)
+    raise ConfigError(f"no such stage: {node.name}")
+
+
+def plan_facts(recipe: Recipe) -> dict[str, Any]:
+    """Stages, and for each its tokens, memory by part and disk, as plain values.
+
+    Raises:
+        DoesNotFit: the memory is too small for the RL stage.
+    """
+    stages: dict[str, Any] = {}
+    nodes = dag.graph(recipe)
+    for node in nodes:
+        if node.name == "pretrain":
+            assert recipe.pretrain is not None
+            steps = -(-recipe.pretrain.tokens // recipe.pretrain.batch_tokens)
+            stages["pretrain"] = {"tokens": recipe.pretrain.tokens, "steps": steps}
+        elif recipe.model.path == "stage:pretrain":
+            stages["zero"] = {"note": "planned when its model has been pretrained"}
+        else:
+            from aha.models.locate import locate
+            from aha.train import plan
+
+            assert recipe.zero is not None
+            made = plan.make(recipe, recipe.zero, locate(recipe.model.path))
+            stages["zero"] = made.as_dict() | {"steps": recipe.zero.steps}
+    return {"name": recipe.name, "graph": dag.mermaid(nodes), "stages": stages}
+
+
+def plan_text(recipe: Recipe, facts: dict[str, Any] | None = None) -> str:
+    """The plan in a few lines."""
+    facts = facts or plan_facts(recipe)
+    lines = [f"plan of {facts['name']}", facts["graph"]]
+    for name, stage in facts["stages"].items():
+        lines.append("")
+        if "parts" not in stage:
+            said = ", ".join(f"{key} {value}" for key, value in stage.items())
+            lines.append(f"{name}: {said}")
+            continue
+        resolved = stage["resolved"]
+        lines += [
+            f"{name}: {stage['parameters'] / 1e6:.1f}M parameters, {resolved['dtype']}, "
+            f"{resolved['threads']} threads, {stage['steps']} steps",
+            f"  at most {stage['rollout_tokens']:,} answer tokens a step; "
+            f"{resolved['max_rows']} answers side by side; "
+            f"micro-batches of {resolved['micro_tokens']:,} tokens",
+            f"  memory at the peak {stage['total_bytes'] / 1e9:.2f} GB of "
+            f"{resolved['memory_bytes'] / 1e9:.2f} GB free:",
+        ]
+        lines += [f"    {part:<16} {size / 1e9:8.3f} GB" for part, size in stage["parts"].items()]
+        lines.append(f"  a checkpoint {stage['checkpoint_bytes'] / 1e9:.3f} GB")
+    return "\n".join(lines)

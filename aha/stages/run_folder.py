@@ -1,0 +1,194 @@
+"""The folder of a run: who may write in it, what was asked, what happened.
+
+    RUN/{recipe.toml, env.json, events.jsonl, logs/attempt_N/}  and one folder per stage
+
+One process at a time writes (a lock that dies with its holder). A run folder belongs to one recipe:
+another one is refused, or on request its changed stages are set aside and run again. Nothing is lost.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import aha
+from aha import config as configuration
+from aha import files
+from aha.config import Recipe
+from aha.errors import RunError
+from aha.stages import dag
+from aha.stages.dag import Node
+
+RECIPE = "recipe.toml"
+WHERE_AND_HOW = ("run_dir", "threads", "memory_gb")
+"""Fields that may change between attempts (stored resolutions win for threads and memory)."""
+
+
+class RunFolder:
+    """Open with `opened`."""
+
+    def __init__(self, root: Path, recipe: Recipe, lock: IO[str]) -> None:
+        self.root, self.recipe = root, recipe
+        self._lock = lock
+        logs = root / "logs"
+        earlier = [int(p.name[8:]) for p in logs.glob("attempt_*") if p.name[8:].isdigit()]
+        self.attempt = max(earlier, default=0) + 1
+        self.log = logs / f"attempt_{self.attempt}"
+        self.log.mkdir(parents=True)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append a line to events.jsonl."""
+        line = {"time": round(time.time(), 3), "attempt": self.attempt, "event": kind, **facts}
+        with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(files.json_line(line) + "\n")
+
+    def begin(self, node: Node) -> Path:
+        """The stage's folder, marked with its fingerprint and resolved configuration."""
+        folder = self.root / node.name
+        folder.mkdir(exist_ok=True)
+        if dag.status(node, self.root) == "new":
+            files.write_json(folder / "config.json", node.config)
+            files.write_json(folder / dag.FINGERPRINT, {"fingerprint": node.fingerprint})
+        return folder
+
+    def finish(self, node: Node, facts: dict[str, Any]) -> None:
+        files.write_json(self.root / node.name / dag.DONE, {"fingerprint": node.fingerprint, **facts})
+        self.event("done", stage=node.name)
+
+
+@contextlib.contextmanager
+def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFolder]:
+    """Make or open the run folder of a recipe and hold its lock.
+
+    Args:
+        rerun: set the stages whose configuration changed aside, instead of refusing.
+
+    Raises:
+        RunError: no permission; another process writes there; it belongs to another recipe.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / ".lock").open("a+")
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run folder {root}: {error.strerror}; choose another one with "
+            "--set run_dir=DIR"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise RunError(
+                f"{root} is in use by another aha (process {lock.read().strip() or '?'}); wait for it, "
+                "stop it, or give this run another name with --set name=NAME"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        _check_recipe(root, recipe, rerun)
+        folder = RunFolder(root, recipe, lock)
+        if not (root / RECIPE).exists() or rerun:
+            files.write_text(root / RECIPE, configuration.to_toml(recipe))
+        files.write_json(root / "env.json", environment())
+        folder.event("attempt", command=sys.argv[1:], pid=os.getpid())
+        yield folder
+
+
+def stored_recipe(root: Path) -> Recipe:
+    """The recipe of an existing run.
+
+    Raises:
+        RunError: not a run folder.
+    """
+    if not (root / RECIPE).is_file():
+        near = sorted(p.parent.name for p in root.parent.glob(f"*/{RECIPE}")) if root.parent.is_dir() else []
+        hint = f"; runs in {root.parent}: {', '.join(near)}" if near else ""
+        raise RunError(f"{root} is not a run folder: it has no {RECIPE}{hint}")
+    return configuration.load(root / RECIPE)
+
+
+def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> None:
+    if not (root / RECIPE).exists():
+        others = [p.name for p in root.iterdir() if p.name != ".lock" and files.TMP not in p.name]
+        if others:
+            raise RunError(
+                f"{root} is not empty and not a run folder (it holds {', '.join(sorted(others)[:3])}); "
+                "choose another name with --set name=NAME"
+            )
+        return
+    stored = stored_recipe(root)
+    changed = differences(stored.model_dump(), recipe.model_dump())
+    nodes = dag.graph(recipe)
+    other = [node.name for node in nodes if dag.status(node, root) == "other"]
+    if not changed and not other:
+        return
+    if other and not rerun:
+        shown = ", ".join(changed[:5]) or "the version of aha"
+        raise RunError(
+            f"{root} was made by another recipe ({shown}). Use --set name=NAME for a new run, or "
+            f"--rerun to set {', '.join(other)} aside and run it again"
+        )
+    for name in other:
+        old = json.loads((root / name / dag.FINGERPRINT).read_text("utf-8"))["fingerprint"]
+        target = root / f"{name}-{old}"
+        number = 1
+        while target.exists():
+            number += 1
+            target = root / f"{name}-{old}-{number}"
+        os.rename(root / name, target)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """`section.key: old -> new` for every value that differs and matters."""
+    found: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if not prefix and key in WHERE_AND_HOW:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    from importlib import metadata
+
+    names = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "math-verify", "numpy")
+    versions = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "aha": aha.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def check_disk(root: Path, checkpoint_bytes: int) -> None:
+    """Refuse to start without room for two checkpoints.
+
+    Raises:
+        RunError: says how much is missing.
+    """
+    import shutil
+
+    free = shutil.disk_usage(root).free
+    if free < 2 * checkpoint_bytes:
+        raise RunError(
+            f"{root} has {free / 1e9:.2f} GB free; two checkpoints need {2 * checkpoint_bytes / 1e9:.2f} "
+            "GB. Free some space or choose another folder with --set run_dir=DIR"
+        )

@@ -1,0 +1,165 @@
+"""One optimizer step over any columns: forward, loss, backward, update.
+
+The step is blind to the algorithm: GRPO, SFT and their kin differ in the columns of the units. A
+loss or gradient that is not finite skips the update; the caller counts, dumps and stops.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from aha.models.policy import Policy
+from aha.rl.losses import Ratio, column_loss
+from aha.train.batch import Batch, Tree, micro_batches, to_batch
+from aha.train.optim import Optimizer
+from aha.train.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOptions:
+    """What the loss does with the columns; see rl/losses.py."""
+
+    temperature: float = 1.0
+    ratio: Ratio = "token"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    metrics: dict[str, float]
+    made: bool
+    """False: loss or gradient was not finite and nothing was changed."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    tokens: int = 0
+    loss: float = 0.0
+    entropy: float = 0.0
+    gap: float = 0.0
+    gap_max: float = 0.0
+    by_name: dict[str, float] = field(default_factory=dict)
+    ratio_max: float = 0.0
+
+
+class Trainer:
+    """Holds the policy, its optimizer and, if KL is on, the reference.
+
+    Args:
+        budget: tokens of a micro-batch.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        *,
+        options: LossOptions,
+        budget: int,
+        reference: Reference | None = None,
+        prefix_sharing: bool = True,
+    ) -> None:
+        self.policy, self.optimizer, self.reference = policy, optimizer, reference
+        self.options, self.budget, self.prefix_sharing = options, budget, prefix_sharing
+
+    def step(self, trees: Sequence[Tree], number: int, *, on_policy: bool) -> StepResult:
+        """Update with the gradient of all trees.
+
+        Args:
+            number: 0-based number of the step, for the learning rate.
+            on_policy: the weights are the ones that sampled: then trainer and engine
+                log-probabilities must agree, and their gap is measured.
+        """
+        sums = _Sums()
+        finite = True
+        for trees_of_batch in self._batches(trees):
+            batch = to_batch(trees_of_batch, device=self._device)
+            loss = self._backward(batch, sums, on_policy)
+            finite = finite and math.isfinite(loss)
+        if finite:
+            norm, lr, made = self.optimizer.step(number)
+        else:
+            self.optimizer.forget()
+            norm, lr, made = math.nan, 0.0, False
+        return StepResult(metrics=self._metrics(sums, norm, lr, on_policy), made=made)
+
+    @torch.no_grad()
+    def logprobs(self, trees: Sequence[Tree]) -> list[list[float]]:
+        """Log-probabilities of every unit under the present policy, tree by tree, unit by unit."""
+        out: list[list[float]] = []
+        for trees_of_batch in self._batches(trees):
+            batch = to_batch(trees_of_batch, device=self._device)
+            values = self.policy(batch.stream, self.options.temperature)[0].tolist()
+            for tree in trees_of_batch:
+                for unit in tree.units:
+                    out.append(values[: len(unit.token_ids)])
+                    values = values[len(unit.token_ids) :]
+        return out
+
+    def _batches(self, trees: Sequence[Tree]) -> list[list[Tree]]:
+        return micro_batches(trees, self.budget, prefix_sharing=self.prefix_sharing)
+
+    def _backward(self, batch: Batch, sums: _Sums, on_policy: bool) -> float:
+        options = self.options
+        columns = dict(batch.columns)
+        engine_logp = columns.pop("engine_logp", None)
+        ref_logp: Tensor | None = None
+        if "kl_weight" in columns:
+            assert self.reference is not None
+            ref_logp = self.reference.logprobs(batch.stream, options.temperature)
+        logp, entropy = self.policy(batch.stream, options.temperature)
+        loss, stats = column_loss(
+            logp,
+            unit=batch.unit,
+            num_units=batch.num_units,
+            ref_logp=ref_logp,
+            ratio=options.ratio,
+            clip_low=options.clip_low,
+            clip_high=options.clip_high,
+            dual_clip=options.dual_clip,
+            **columns,
+        )
+        loss.backward()
+        with torch.no_grad():
+            sums.tokens += len(logp)
+            sums.loss += float(loss.detach())
+            sums.entropy += float(entropy.sum())
+            for name, value in stats.items():
+                if name == "ratio_max":
+                    sums.ratio_max = max(sums.ratio_max, float(value))
+                else:
+                    sums.by_name[name] = sums.by_name.get(name, 0.0) + float(value)
+            if on_policy and engine_logp is not None and len(logp):
+                gap = (logp - engine_logp).abs()
+                sums.gap += float(gap.sum())
+                sums.gap_max = max(sums.gap_max, float(gap.max()))
+        return float(loss.detach())
+
+    def _metrics(self, sums: _Sums, norm: float, lr: float, on_policy: bool) -> dict[str, float]:
+        n = max(1, sums.tokens)
+        metrics = {
+            "policy/loss": sums.loss,
+            "policy/entropy/mean": sums.entropy / n,
+            "optim/grad_norm": norm,
+            "optim/lr": lr,
+            "optim/tokens/sum": float(sums.tokens),
+        }
+        names = {"ratio": "policy/ratio/mean", "kl": "policy/kl/mean"}
+        names |= {"clip_low": "policy/clip_low/share", "clip_high": "policy/clip_high/share"}
+        for name, value in sums.by_name.items():
+            metrics[names[name]] = value / n
+        if "ratio" in sums.by_name:
+            metrics["policy/ratio/max"] = sums.ratio_max
+        if on_policy and sums.tokens:
+            metrics["policy/gap/mean"] = sums.gap / n
+            metrics["policy/gap/max"] = sums.gap_max
+        return metrics
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.policy.parameters()).device

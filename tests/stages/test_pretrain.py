@@ -1,0 +1,200 @@
+import json
+import math
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from aha import config
+from aha.config import OptimConfig
+from aha.errors import ConfigError, RunError, Stopped
+from aha.files import sha256, verify
+from aha.stages import pretrain
+from aha.stages.pretrain_gates import _answer, _last, _steps, gates, template
+
+STEPS = 6
+
+
+def tiny(**changes):
+    fields = {
+        "tokens": STEPS * 128,
+        "vocab_size": 800,
+        "corpus_documents": 200,
+        "context": 64,
+        "batch_tokens": 128,
+        "hidden": 32,
+        "heads": 2,
+        "layers": 2,
+        "experts": 4,
+        "expert_width": 16,
+        "dense_width": 32,
+        "checkpoint_every": 3,
+        "bias_rate": 0.01,
+        "optim": {"lr": 1e-2, "schedule": "cosine", "warmup_steps": 2, "weight_decay": 0.1},
+    }
+    fields.update(changes)
+    fields["tokens"] = max(fields["tokens"], 1000) if "tokens" not in changes else fields["tokens"]
+    return config.resolve({"name": "tiny", "seed": 3, "threads": 1, "pretrain": fields})
+
+
+def weights(folder):
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    lines = []
+    return pretrain.run(tiny(), folder, log=lines.append), lines, folder
+
+
+def test_the_result_is_a_model_folder(unbroken):
+    model_folder, lines, _ = unbroken
+    assert verify(model_folder) is None
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    assert model.config.model_type == "deepseek_v3"
+    assert model.config.vocab_size == len(tokenizer)
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert (model.generation_config.temperature, model.generation_config.top_p) == (0.6, 0.95)
+    with safe_open(model_folder / "model.safetensors", "pt") as file:
+        assert list(file.metadata()) == ["format"]
+    said = json.loads((model_folder / "provenance.json").read_text("utf-8"))
+    assert said["sha256"]["model.safetensors"] == sha256(model_folder / "model.safetensors")
+    assert said["tokens"] == lines[-1]["pretrain/tokens/sum"]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_loading_gives_the_trained_model(unbroken):
+    model_folder, _, folder = unbroken
+    trainer = pretrain.Trainer(
+        tiny().pretrain, 3, AutoTokenizer.from_pretrained(folder / "tokenizer")
+    )
+    trainer.resume(folder)
+    ids = torch.arange(40).reshape(2, 20) + 5
+    with torch.no_grad():
+        trained = trainer.model.eval()(ids).logits
+        loaded = AutoModelForCausalLM.from_pretrained(model_folder)(ids).logits
+    torch.testing.assert_close(loaded, trained, atol=1e-5, rtol=1e-5)
+    assert trainer.balance.routers[0].e_score_correction_bias.abs().sum() > 0
+
+
+def test_stop_and_resume_give_the_same_bytes(unbroken, tmp_path):
+    whole, lines, _ = unbroken
+    steps = iter(range(1, 100))
+    with pytest.raises(Stopped, match="saved"):
+        pretrain.run(tiny(), tmp_path, stop=lambda: next(steps) == 4)
+    again = []
+    result = pretrain.run(tiny(), tmp_path, log=again.append)
+    assert [line["step"] for line in again] == [line["step"] for line in lines[4:]]
+    assert sha256(result / "model.safetensors") == sha256(whole / "model.safetensors")
+    kept = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    volatile = {"rate/update_tokens_per_s", "attempt"}
+    for one, two in zip(kept, lines, strict=True):
+        assert {k: v for k, v in one.items() if k not in volatile} == {
+            k: v for k, v in two.items() if k not in volatile
+        }
+    assert [line["attempt"] for line in kept] == [0] * 4 + [1] * (len(lines) - 4)
+
+
+def test_a_kill_after_a_checkpoint_replays_from_it(unbroken, tmp_path):
+    whole, lines, _ = unbroken
+
+    def die(line):
+        if line["step"] == 5:  # two steps past the checkpoint at 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(tiny(), tmp_path, log=die)
+    result = pretrain.run(tiny(), tmp_path)
+    assert sha256(result / "model.safetensors") == sha256(whole / "model.safetensors")
+    kept = [json.loads(x)["step"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kept == [line["step"] for line in lines]
+
+
+def test_done_work_is_not_done_again(unbroken):
+    folder = unbroken[2]
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    pretrain.run(tiny(), folder, log=lambda line: pytest.fail("it trained again"))
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_broken_checkpoints_are_named(tmp_path):
+    steps = iter(range(1, 100))
+    with pytest.raises(Stopped):
+        pretrain.run(tiny(), tmp_path, stop=lambda: next(steps) == 1)
+    (tmp_path / "checkpoints/step_000001/model.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match="step_000001"):
+        pretrain.run(tiny(), tmp_path)
+
+
+def test_the_loss_is_cross_entropy_of_the_next_token():
+    recipe = tiny()
+    trainer_model = pretrain.build(recipe.pretrain, seed=0, pad=1, eos=0)
+    tokens = torch.randint(0, 800, (2, 9), generator=torch.Generator().manual_seed(0))
+    logits = trainer_model(tokens).logits.detach()
+    total = 0.0
+    for row in range(2):
+        for t in range(8):
+            p = torch.softmax(logits[row, t], 0)[tokens[row, t + 1]]
+            total -= math.log(float(p)) / 16
+    loss = pretrain.next_token_loss(trainer_model, tokens)
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
+
+
+def test_learning_rate_by_hand():
+    optim = OptimConfig(lr=2.0, schedule="cosine", min_lr_share=0.1, warmup_steps=4)
+    rate = [pretrain.learning_rate(optim, step, 12) for step in range(12)]
+    assert rate[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rate[4] == 2.0
+    assert rate[8] == pytest.approx(2.0 * (0.1 + 0.9 * 0.5))
+    line = OptimConfig(lr=1.0, schedule="linear", min_lr_share=0.0)
+    assert pretrain.learning_rate(line, 3, 4) == pytest.approx(0.25)
+    assert pretrain.learning_rate(OptimConfig(lr=1.0), 99, 100) == 1.0
+
+
+def test_only_matrices_decay():
+    model = pretrain.build(tiny().pretrain, seed=0, pad=1, eos=0)
+    named = dict(model.named_parameters())
+    groups = pretrain._adamw(named, OptimConfig(weight_decay=0.1)).param_groups
+    spared = {id(p) for p in groups[1]["params"]}
+    assert groups[1]["weight_decay"] == 0.0
+    assert id(named["model.embed_tokens.weight"]) in spared
+    assert id(named["model.norm.weight"]) in spared
+    assert id(named["model.layers.1.mlp.experts.gate_up_proj"]) not in spared
+
+
+def test_numbers_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="batch_tokens"):
+        pretrain.run(tiny(batch_tokens=100), tmp_path)
+    with pytest.raises(ConfigError, match="pretrain"):
+        pretrain.run(config.resolve({"zero": {}}), tmp_path)
+
+
+def test_the_gates_run_on_an_untrained_model(unbroken):
+    model_folder = unbroken[0]
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    table = gates(model, tokenizer, problems_n=2, samples=3, drills_n=4, tokens=8)
+    assert table["pass@1"] == 0.0
+    assert table["passed"]["drills_right"] is False
+    assert set(table["passed"]) <= set(table)
+
+
+def test_the_gates_read_answers():
+    assert _answer("<think> 3 </think> <answer> 12 </answer>") == "12"
+    assert _answer("it is \\boxed{-7}.") == "-7"
+    assert _answer("The answer is 12.") is None
+    assert _last("27 + 35 = 62. So 62.") == "62"
+    assert _steps("27 + 35 = 62. 62 - 12 = 51. 4 * 5 = 19? ") == [True, False]
+    assert template("1 + 1?").startswith("A conversation between User and Assistant. The user asks")
+    assert template("1 + 1?").endswith("</answer>. User: 1 + 1?. Assistant:")
