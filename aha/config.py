@@ -370,9 +370,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
         hint = f"did you mean '{near[0]}'?"
     else:
         elsewhere = [where for where in _all_keys(Recipe) if where.split(".")[-1] == key]
-        hint = (
-            f"did you mean '{elsewhere[0]}'?" if elsewhere else f"known keys: {', '.join(known)}"
-        )
+        hint = f"did you mean '{elsewhere[0]}'?" if elsewhere else f"known keys: {', '.join(known)}"
     return f"{f'[{name}]' if name else 'the recipe'} has no '{key}'; {hint}"
 
 

@@ -41,11 +41,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}{TMP}{os.getpid()}")
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
         fsync(path.parent)
 
 
@@ -74,11 +78,11 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 def read_jsonl(path: Path) -> list[Any]:
     """Rows of one of our own JSONL files; a torn last line (killed while appending) is dropped."""
     rows = []
-    for line in path.read_text("utf-8").split("\n"):
+    for line in path.read_bytes().split(b"\n"):
         if line:
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                rows.append(json.loads(line.decode("utf-8")))
+            except ValueError:  # not JSON, or cut within a character
                 break
     return rows
 
@@ -131,17 +135,20 @@ def verify(folder: Path) -> str | None:
     """None if every file of the manifest is there and whole; else what is wrong, in plain words."""
     try:
         listed = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        said = {name: (facts["bytes"], facts["sha256"]) for name, facts in listed.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return f"{MANIFEST} cannot be read ({error})"
-    for name, said in listed.items():
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return f"{MANIFEST} cannot be read ({type(error).__name__}: {error})"
+    if not said:
+        return f"{MANIFEST} lists no file"
+    for name, (size, digest) in said.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != said["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes, not {said['bytes']}"
-        if sha256(path) != said["sha256"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, not {size}"
+        if sha256(path) != digest:
             return f"{name} does not match its sha256"
     return None
 
@@ -154,7 +161,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise RunError(_why(path, error)) from error
     except Exception as error:  # safetensors reports a full disk as its own error class
         if type(error).__name__ == "SafetensorError" and "os error" in str(error).lower():
-            raise RunError(f"cannot write {path}: {error}; free space or choose another folder") from error
+            raise RunError(
+                f"cannot write {path}: {error}; free space or choose another folder"
+            ) from error
         raise
 
 

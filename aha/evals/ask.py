@@ -83,7 +83,9 @@ def sample(
             else:
                 from aha.report.lines import clean
 
-                head = f"── {clean(question, lines=False)[:60]} · answer {rollout.sample + 1} of {n}"
+                head = (
+                    f"── {clean(question, lines=False)[:60]} · answer {rollout.sample + 1} of {n}"
+                )
                 tail = f"({len(rollout.token_ids)} tokens, ended by {rollout.stopped})"
                 echo(f"{head} {tail}\n{clean(prefill.get(rollout.prompt_id, '') + rollout.text)}")
 

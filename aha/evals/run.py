@@ -36,7 +36,9 @@ class Result:
     """Tables of pass@1 by lang and by domain."""
 
 
-def receipt(config: EvalConfig, *, template_hash: str, cap: int, mode: str, seed: int) -> dict[str, Any]:
+def receipt(
+    config: EvalConfig, *, template_hash: str, cap: int, mode: str, seed: int
+) -> dict[str, Any]:
     """What two results must share to be comparable."""
     return {
         "template": template_hash,
@@ -126,7 +128,9 @@ def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> 
     judged = [row for row in rows if row["status"] not in ("timeout", "error")]
     problems = _problems(judged)
     if not problems:
-        raise RunError("the evaluation has no judged answer: every grading failed, see samples.jsonl")
+        raise RunError(
+            "the evaluation has no judged answer: every grading failed, see samples.jsonl"
+        )
     p1 = passk.pass_at_1(problems)
     most = min(len(p) for p in problems)
     numbers: dict[str, Any] = {
@@ -150,17 +154,19 @@ def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> 
     return Result(numbers, dict(receipt), {key: table for key, table in by.items() if table})
 
 
-def regrade(
-    folder: Path, graders: Graders, *, mode: str | None = None
-) -> Result:
+def regrade(folder: Path, graders: Graders, *, mode: str | None = None) -> Result:
     """Grade the stored answers of a finished evaluation again, without the model."""
     rows = files.read_jsonl(folder / "samples.jsonl")
     stored = json.loads((folder / "result.json").read_text("utf-8"))
     answers = mode or stored["receipt"]["answers"]
     for number, row in enumerate(rows):
         graders.submit(
-            f"regrade/{number}", row["kind"], row["gold"], row["response"],
-            prefill=row["prefill"], mode=answers,
+            f"regrade/{number}",
+            row["kind"],
+            row["gold"],
+            row["response"],
+            prefill=row["prefill"],
+            mode=answers,
         )
     while graders.pending():
         for key, grade in graders.poll(0.1):
@@ -188,7 +194,9 @@ def as_metrics(result: Result) -> dict[str, float]:
 
 
 def _unscored(rollout: Rollout, prefill: str, grade: Grade) -> Scored:
-    return Scored(rollout=rollout, grade=grade, parts={}, reward=grade.score, valid=not grade.failed)
+    return Scored(
+        rollout=rollout, grade=grade, parts={}, reward=grade.score, valid=not grade.failed
+    )
 
 
 def _rows(group: Group) -> list[dict[str, Any]]:
@@ -253,7 +261,10 @@ def _problems(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[bool, str | 
     for row in rows:
         sample = (row["sample"], row["correct"], row["extracted"])
         by_problem.setdefault(row["problem"], []).append(sample)
-    return [[(right, said) for _, right, said in sorted(s, key=lambda x: x[0])] for s in by_problem.values()]
+    return [
+        [(right, said) for _, right, said in sorted(s, key=lambda x: x[0])]
+        for s in by_problem.values()
+    ]
 
 
 def _by(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, float]]:

@@ -38,7 +38,9 @@ def _attention(
     **ignored: Any,
 ) -> tuple[Tensor, None]:
     if layout is None:
-        raise ValueError(f"attention {NAME!r} needs the keyword layout=; call the model through Policy")
+        raise ValueError(
+            f"attention {NAME!r} needs the keyword layout=; call the model through Policy"
+        )
     if ignored.get("sliding_window") or ignored.get("softcap") or ignored.get("s_aux") is not None:
         raise ValueError("sliding windows, soft-capping and attention sinks are not supported")
     layer: int = module.layer_idx  # type: ignore[assignment]

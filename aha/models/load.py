@@ -54,7 +54,9 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         described = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        raise ModelError(f"{folder} is not a model folder transformers can read: {_short(error)}") from error
+        raise ModelError(
+            f"{folder} is not a model folder transformers can read: {_short(error)}"
+        ) from error
     chosen = dtype or resolve_dtype(config.dtype, described)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -113,9 +115,7 @@ def decoder(tokenizer: Any) -> Any:
     """Token ids -> text, special tokens kept, nothing cleaned up."""
 
     def decode(ids: Sequence[int]) -> str:
-        return tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     return decode
 

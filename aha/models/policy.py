@@ -131,7 +131,10 @@ def check_supported(policy: Policy) -> None:
     """
     model = policy.causal
     parameter = next(model.parameters())
-    ids = torch.arange(3, 15, device=parameter.device)[None] % model.config.get_text_config().vocab_size
+    ids = (
+        torch.arange(3, 15, device=parameter.device)[None]
+        % model.config.get_text_config().vocab_size
+    )
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
     try:
         layout = PackedLayout([Segment(0, ids.shape[1])], device=ids.device)
@@ -143,7 +146,9 @@ def check_supported(policy: Policy) -> None:
         finally:
             model.set_attn_implementation(name)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{type(model).__name__} is not supported by the local engine: {error}") from error
+        raise ModelError(
+            f"{type(model).__name__} is not supported by the local engine: {error}"
+        ) from error
     scale = theirs.abs().max().clamp_min(1e-3)
     bound = 1e-3 if parameter.dtype == torch.float32 else 0.1
     if not torch.isfinite(theirs).all():

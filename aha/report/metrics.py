@@ -75,7 +75,12 @@ METRICS: dict[str, Metric] = {
     "grade/unparsed/share": _share("Answers in which the grader found no answer part."),
     "grade/timeout/share": _share("Answers that *our* grader did not judge in time; no reward."),
     "grade/error/share": _share("Answers that *our* grader failed on; no reward."),
-    "grade/killed/sum": _sum("Grader processes that were killed.", "processes"),
+    "grade/killed/sum": Metric(
+        sentence="Grader processes killed in this attempt so far.",
+        unit="processes",
+        reduce="max",
+        volatile=True,
+    ),
     "group/all_right/share": _share("Groups in which every answer is right."),
     "group/all_wrong/share": _share("Groups in which no answer is right."),
     "group/informative/share": _share("Groups with right and with other answers."),

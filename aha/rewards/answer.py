@@ -38,12 +38,13 @@ _BARE_BOX = re.compile(r"[^$\n]{1,200}")
 _MARK = re.compile(
     r"(?:\b(?:final|correct)\s+answer\b(?:\W{0,4}(?:is|=|:))|"
     r"\banswer\s*(?:\*\*|__)?\s*[:：]|\banswer\s+is\b|"
-    r"答案(?:是|为|：|:)|答(?:：|:))",
-    re.IGNORECASE,
+    r"答案(?:是|为|：|:)|答(?:：|:)|"
+    r"^[#*_ \t]{1,8}(?:final[ \t]+)?answer[*_ \t]*$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _LEAD = re.compile(
     r"\A(?:(?:so|thus|therefore|hence)\b[,\s]*)?(?:the\s+)?"
-    r"(?:(?:final|correct|required)\s+)?(?:answer|result)\s*(?:is\b|equals\b|[:：=])\s*[:：]?\s*|"
+    r"(?:(?:final|correct|required)\s+)?(?:answer|result|option|choice)\s*(?:is\b|equals\b|[:：=])\s*[:：]?\s*|"
     r"\A(?:所以|因此|故)?\s*(?:最终)?答案(?:是|为|：|:)\s*",
     re.IGNORECASE,
 )

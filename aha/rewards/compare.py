@@ -130,12 +130,15 @@ def _items(gold: Form, answer: Form) -> bool:
             first, second = _distinct(first), _distinct(second)
         return _unordered(first, second)
     if isinstance(gold, Group) and isinstance(answer, Items):
-        pairs = [item.form for item in answer.items if isinstance(item, Named) and item.plain]
+        pairs = sorted(
+            ((item.name, item.form) for item in answer.items if isinstance(item, Named)),
+            key=lambda pair: pair[0],
+        )  # x = 1, y = 2 in any order is the point (1, 2)
         return (
             not answer.braces
             and gold.opening == "("
             and len(pairs) == len(answer.items) == len(gold.items)
-            and all(matches(a, b) for a, b in zip(gold.items, pairs, strict=True))
+            and all(matches(a, b) for a, (_, b) in zip(gold.items, pairs, strict=True))
         )
     if isinstance(gold, Items) and isinstance(answer, Group):
         listed = answer.opening == "[" and answer.closing == "]" and len(answer.items) != 2

@@ -1,6 +1,6 @@
 """Tokens to an expression tree: a small recursive-descent parser for LaTeX and plain mathematics.
 
-Holds not:       the nodes (tree.py), values (numeric.py); tuples, sets, relations, units (forms.py).
+Holds not:       the nodes (tree.py), values (numeric.py); tuples, sets, relations, units.
 Must stay true:  no eval, no sympy; recursion is bounded (depth 50), so hostile text ends in
                  Unreadable, never in a crash.
 """
@@ -34,6 +34,9 @@ def parse(tokens: list[Token]) -> Node:
     """
     parser = _Parser(tokens)
     node = parser.sum()
+    if parser.is_("choose"):
+        parser.next()
+        node = ("fn", "binom", (node, parser.sum()))
     if parser.peek() is not None:
         raise Unreadable("not_understood")
     return node

@@ -18,6 +18,8 @@ def is_name(tokens: list[Token]) -> bool:
     if rest and rest[0].text == "_":
         rest = rest[1:]
         rest = rest[group_end(rest) :]
+    if "".join(token.text for token in rest[:6]) == "^{-1}(":
+        rest = rest[5:]
     if not rest:
         return True
     return rest[0].text == "(" and group_end(rest) == len(rest)

@@ -35,6 +35,7 @@ _CHOICE = re.compile(
 _OTHER_CHOICE = re.compile(
     r"\(\s*[A-J]\s*\)|(?<![A-Za-z\\])[B-J](?![A-Za-z])|\bA[.):]|\b(?:or|and|not)\b"
 )
+_SEVERAL = re.compile(r"\(?[A-H]\)?(?:(?:\s*,\s*|\s+|,?\s*and\s*)?\(?[A-H]\)?){1,7}")
 _NUMBER = re.compile(r"(?<![\w.,])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|[.,]\d)")
 _SENTENCE = re.compile(r"[A-Za-z0-9 ,.'$%-]{1,300}")
 _HEDGES = re.compile(
@@ -110,8 +111,9 @@ def _symbolic(
     from aha.rewards.symbolic import same
 
     unread = isinstance(gold_form, Unreadable)
-    if isinstance(gold_form, Words) or isinstance(form, Words):
-        verdict: bool | None = False
+    number = isinstance(gold_form, Scalar) and not symbols(gold_form.node)
+    if number or isinstance(gold_form, Words) or isinstance(form, Words):
+        verdict: bool | None = None if number and not isinstance(form, Words) else False
     else:
         verdict = same(gold_text, text)
     if verdict:
@@ -165,7 +167,7 @@ def _choice_verdict(gold: str, answer: str) -> bool | None:
     """Both are choices (C, (C), C., "(C) 5"); None if the question is not multiple choice."""
     wanted = _CHOICE_GOLD.fullmatch(_spoken(gold))
     if wanted is None:
-        return None
+        return _several_choices(gold, answer)
     given = _CHOICE.fullmatch(_spoken(answer))
     if given is None:
         return None
@@ -176,6 +178,18 @@ def _choice_verdict(gold: str, answer: str) -> bool | None:
     if tail and given.group(1) and "(" not in gold and re.match(r"[\w(\\]", tail) is None:
         return None
     return letter == wanted.group(1)
+
+
+def _several_choices(gold: str, answer: str) -> bool | None:
+    """ACD, "A, C, D", "A and C": several choices, in alphabetical order on both sides."""
+    letters = []
+    for text in (gold, answer):
+        found = _SEVERAL.fullmatch(_spoken(text))
+        chosen = re.sub(r"and|[^A-H]", "", found.group()) if found else ""
+        if len(chosen) < 2 or list(chosen) != sorted(set(chosen)):
+            return None
+        letters.append(chosen)
+    return True if letters[0] == letters[1] else None
 
 
 def _spoken(text: str) -> str:

@@ -48,6 +48,7 @@ _MAP |= {ord(key): rf"\{name} " for key, name in _GREEK.items()}
 
 _SUPER_RUN = re.compile(f"[{''.join(_SUPERS)}]+")
 _SUB_RUN = re.compile(f"[{''.join(_SUBS)}]+")
+_SMALL_FRACTION = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄/∕]([₀₁₂₃₄₅₆₇₈₉]+)")
 _VULGAR_ONE = re.compile(f"[{''.join(_VULGAR)}]")
 
 _SPACING = re.compile(
@@ -64,6 +65,7 @@ _TEXTS = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|"
     r"mathnormal|operatorname\*?|bm|pmb|underline|emph|bold|mathcal|mathscr)\s*\{"
 )
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z({\[])")
 _RIGHT_DOT = re.compile(r"\\(?:left|right)\s*\.")
 _DEGREE = re.compile(
     r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z])|\{?\s*\\degree\s*\}?|\{\s*o\s*\})"
@@ -104,6 +106,7 @@ def unicode_text(text: str) -> str:
     """Unicode variants to their ASCII or LaTeX spelling: full-width digits, ², ½, √, ×, ≤, π, …"""
     if text.isascii():
         return text
+    text = _SMALL_FRACTION.sub(_small_fraction, text)
     text = _SUPER_RUN.sub(_super, text)
     text = _SUB_RUN.sub(lambda run: "_{" + "".join(_SUBS[c] for c in run.group()) + "}", text)
     text = _VULGAR_ONE.sub(_vulgar, text)
@@ -112,6 +115,11 @@ def unicode_text(text: str) -> str:
         return text
     text = unicodedata.normalize("NFKC", text).translate(_MAP)
     return "".join(_digit(char) for char in text)
+
+
+def _small_fraction(match: re.Match[str]) -> str:
+    top = "".join(_SUPERS[char] for char in match.group(1))
+    return f"\\frac{{{top}}}{{{''.join(_SUBS[char] for char in match.group(2))}}}"
 
 
 def _super(run: re.Match[str]) -> str:
@@ -138,6 +146,8 @@ def latex_text(text: str) -> str:
     if "$" in text:
         text = _dollars(text)
     if "\\" in text:
+        if "\\begin" not in text:
+            text = _DOUBLED.sub(r"\\", text)
         text = _RIGHT_DOT.sub("", text)
         text = _SPACING.sub("", text)
         text = _DIGIT_GAP.sub("", text)

@@ -10,6 +10,8 @@ from aha.rewards.tokens import Token, Unreadable
 from aha.rewards.tree import number
 from aha.rewards.words import SMALL, letters, words
 
+MAX_UNIT_TOKENS = 16
+
 
 def scalar(tokens: list[Token]) -> Form:
     if all(token.kind in ("text", "word") for token in tokens):
@@ -38,7 +40,8 @@ def _unit(tokens: list[Token]) -> tuple[list[Token], str | None]:
         core, unit = _unit(tokens[1:])
         return [tokens[0], *core], unit
     cut = len(tokens)
-    while cut > 1 and _unit_token(tokens, cut - 1):
+    floor = max(1, len(tokens) - MAX_UNIT_TOKENS)
+    while cut > floor and _unit_token(tokens, cut - 1, floor):
         cut -= 1
     while cut < len(tokens) and tokens[cut].text in ("^", "/", "cdot", "-") and cut:
         cut += 1
@@ -53,7 +56,10 @@ def _unit(tokens: list[Token]) -> tuple[list[Token], str | None]:
     return tokens[:cut], name
 
 
-def _unit_token(tokens: list[Token], at: int) -> bool:
+def _unit_token(tokens: list[Token], at: int, floor: int) -> bool:
+    """Whether the token is part of a unit at the end; nothing before `floor` is."""
+    if at < floor:
+        return False
     token = tokens[at]
     if token.kind in ("text", "cur", "pct", "deg"):
         return True
@@ -68,17 +74,17 @@ def _unit_token(tokens: list[Token], at: int) -> bool:
         )
         if (lone and token.text in units.LETTERS) or before.kind == "deg":
             return True
-        return before.text == "/" and at > 1 and _unit_token(tokens, at - 1)
+        return before.text == "/" and at > 1 and _unit_token(tokens, at - 1, floor)
     if token.kind == "num":
         if before.text == "{" and at > 3:
             before, at = tokens[at - 2], at - 1
-        return at > 1 and before.text == "^" and _unit_token(tokens, at - 2)
+        return at > 1 and before.text == "^" and _unit_token(tokens, at - 2, floor)
     if token.text == "}" and at > 4:
-        return tokens[at - 2].text == "{" and _unit_token(tokens, at - 1)
+        return tokens[at - 2].text == "{" and _unit_token(tokens, at - 1, floor)
     if token.text == "{":
-        return at > 1 and before.text == "^" and _unit_token(tokens, at - 2)
+        return at > 1 and before.text == "^" and _unit_token(tokens, at - 2, floor)
     if token.text in ("^", "/"):
-        return before.kind in ("text", "word", "sym", "deg") and _unit_token(tokens, at - 1)
+        return before.kind in ("text", "word", "sym", "deg") and _unit_token(tokens, at - 1, floor)
     return False
 
 

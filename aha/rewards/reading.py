@@ -44,9 +44,17 @@ from aha.rewards.tree import Node, symbols
 from aha.rewards.words import count_word, words
 
 _CONNECTIVES = frozenset({"and", "or", "和", "或", "与", "及", "或者", "以及"})
-_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~"}
+_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~",
+              "equiv": "="}  # fmt: skip
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _CLOCK = re.compile(r"(?<=\d)\s*(?:\\text\(?\{?\s*)?\b([ap])\.?\s?m\b\.?\s*\}?", re.IGNORECASE)
+_ORDINAL = re.compile(
+    r"(?<=\d)(?:\s*\^\s*)?(?:\{\s*)?(?:\\text\{\s*)?(?:st|nd|rd|th)\b(?:\s*\}){0,2}"
+)
+_SCALE = re.compile(
+    r"(?<=\d)\s*(?:\\text\{\s*)?(thousand|million|billion|trillion)\b(?:\s*\})?", re.IGNORECASE
+)
+_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORDY = re.compile(r"[A-Za-z]{2}|[^\W\d_a-zA-Z]|\\text\{")
 _REPEATING = re.compile(
@@ -62,6 +70,8 @@ def read(text: str) -> Form:
     """
     text = _REPEATING.sub(_repeating, text)
     text = _CLOCK.sub(lambda m: f" \\text{{{m.group(1).lower()}m}} ", text)
+    text = _ORDINAL.sub("", text)
+    text = _SCALE.sub(lambda m: f"\\cdot 10^{{{_POWERS[m.group(1).lower()]}}}", text)
     counted = count_word(text)
     if counted is not None:
         return Scalar(("num", Fraction(counted)))
@@ -135,6 +145,10 @@ def _single(tokens: list[Token]) -> Form:
             return _single(inside)
         if first.text in "({[" and inside and (_relation_inside(inside) or first.text in "{["):
             return _value(inside)
+    if first.kind == "sym" and first.text.isupper() and len(tokens) > 4 and tokens[1].text == "(":
+        point = tokens[1:]
+        if encloses(point) and len(split_top(point[1:-1], {","})) > 1:
+            return _single(point)
     parts_by_colon = split_top(tokens, {":"})
     if len(parts_by_colon) > 1:
         return colon(parts_by_colon)
@@ -316,8 +330,7 @@ def _equation(sides: list[list[Token]]) -> Form:
         if forms[0] is None or isinstance(forms[0], Words):
             return Named(spelled(lead), last, True)
         raise Unreadable("not_understood")
-    free = [form for form in scalars if symbols(form.node)]
-    if not free:
+    if not any(symbols(form.node) for form in (*scalars, last)):
         if forms[0] is None and any(t.kind == "cmd" and t.text in RESTATED for t in lead):
             return last  # \int ... = 1/2 does give the value
         if len(scalars) == len(forms):

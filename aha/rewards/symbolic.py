@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 _REFUSED = re.compile(
-    r"\\(?:text|sum|prod|i*int|oint|lim|begin|ldots|cdots|equiv|pmod|bmod|mod|operatorname)"
+    r"\\(?:text|sum|prod|i*int|oint|lim|begin|ldots|cdots|equiv|pmod|bmod|mod|operatorname|"
+    r"gcd|lcm|max|min|det|arg|deg|dim)"
     r"(?![A-Za-z])|[=<>!:;%&]|\^\s*\{?[^{}]*\^|\d{30}|\^\s*\{?-?\d{4}|[A-Za-z]{5}|\\\\"
 )
 _COMMANDS = re.compile(r"\\[A-Za-z]+")

@@ -139,7 +139,7 @@ def split_top(tokens: list[Token], at: "set[str] | frozenset[str]") -> list[list
             depth += 1
         elif closes(token):
             depth -= 1
-        if depth == 0 and token.kind != "num" and token.text in at and not closes(token):
+        if depth == 0 and token.kind in ("op", "cmd", "row") and token.text in at:
             parts.append([])
         else:
             parts[-1].append(token)

@@ -124,7 +124,8 @@ def column_loss(
     loss = logp.new_zeros(())
     stats: dict[str, Tensor] = {}
     if pg_weight is not None:
-        assert advantage is not None and old_logp is not None
+        assert advantage is not None
+        assert old_logp is not None
         log_ratio = importance_log_ratio(logp, old_logp, unit, num_units, ratio=ratio)
         each, low, high = clipped_surrogate(
             log_ratio, advantage, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip

@@ -64,8 +64,13 @@ class Engine(Protocol):
     def pending(self) -> int:
         """Answers queued or live."""
 
-    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]],
-              *, temperature: float = 1.0) -> list[list[float]]:
+    def score(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        *,
+        temperature: float = 1.0,
+    ) -> list[list[float]]:
         """Log-probability (nats) of each token of each answer after its prompt."""
 
     def load(self, version: int) -> None:

@@ -34,7 +34,9 @@ class Check:
 
     def line(self) -> str:
         mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[self.state]
-        return f"{mark}  {self.name:<10} {self.seen}" + (f"\n      -> {self.todo}" if self.todo else "")
+        return f"{mark}  {self.name:<10} {self.seen}" + (
+            f"\n      -> {self.todo}" if self.todo else ""
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,7 +73,9 @@ def _versions() -> Check:
             continue
     if unwanted:
         return Check(
-            "versions", "note", f"{seen}; {', '.join(unwanted)} installed",
+            "versions",
+            "note",
+            f"{seen}; {', '.join(unwanted)} installed",
             "if importing transformers fails, uninstall them: aha does not need them",
         )
     return Check("versions", "ok", f"python {platform.python_version()}, {seen}")
@@ -82,7 +86,9 @@ def _machine() -> Check:
 
     from aha.train.plan import available_memory
 
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    where = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    )
     return Check("machine", "ok", f"{where}, {available_memory() / 1e9:.1f} GB free")
 
 
@@ -93,7 +99,9 @@ def _disk(folder: Path) -> Check:
     if not os.access(folder, os.W_OK):
         return Check("disk", "bad", f"{folder} is not writable", "--set run_dir=DIR")
     if free < 2:
-        return Check("disk", "note", f"{free:.1f} GB free at {folder}", "free some space before a run")
+        return Check(
+            "disk", "note", f"{free:.1f} GB free at {folder}", "free some space before a run"
+        )
     return Check("disk", "ok", f"{free:.1f} GB free")
 
 
@@ -115,7 +123,7 @@ def _graders() -> Check:
 def _data(recipe: Recipe) -> Check:
     from aha.stages.zero import load_data
 
-    train, heldout, facts = load_data(recipe)
+    train, heldout, _facts = load_data(recipe)
     answers = {
         "math": lambda gold: f"<answer>\\boxed{{{gold}}}</answer>",
         "exact": lambda gold: f"<answer>{gold}</answer>",
@@ -126,11 +134,16 @@ def _data(recipe: Recipe) -> Check:
             pool.submit(str(number), prompt.kind, prompt.gold, answers[prompt.kind](prompt.gold))
         found = dict(pool.drain())
     refused = [wanted[int(key)] for key, grade in found.items() if grade.status != "correct"]
-    seen = f"{len(train)} questions, {len(heldout)} held out; gold answers accepted {len(wanted) - len(refused)}/{len(wanted)}"
+    accepted = f"gold answers accepted {len(wanted) - len(refused)}/{len(wanted)}"
+    seen = f"{len(train)} questions, {len(heldout)} held out; {accepted}"
     if len(refused) > 0.05 * max(1, len(wanted)):
         first = refused[0]
-        return Check("data", "bad", f"{seen}; e.g. {first.id}: gold {first.gold[:60]!r}",
-                     "the gold column is not an answer the grader reads: choose it with ?gold=COLUMN")
+        return Check(
+            "data",
+            "bad",
+            f"{seen}; e.g. {first.id}: gold {first.gold[:60]!r}",
+            "the gold column is not an answer the grader reads: choose it with ?gold=COLUMN",
+        )
     return Check("data", "ok" if heldout else "note", seen)
 
 
@@ -141,7 +154,8 @@ def _memory(recipe: Recipe) -> Check:
     assert recipe.zero is not None
     made = plan.make(recipe, recipe.zero, locate(recipe.model.path))
     return Check(
-        "memory", "ok",
+        "memory",
+        "ok",
         f"{made.total / 1e9:.2f} GB at the peak of {made.resolved.memory_bytes / 1e9:.2f} GB free",
     )
 

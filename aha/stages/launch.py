@@ -8,6 +8,7 @@ from aha.errors import ConfigError
 from aha.report.console import Console
 from aha.stages import dag
 from aha.stages.run_folder import RunFolder, opened
+from aha.stages.stop import Stop, on_signal
 
 
 def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -> None:
@@ -36,10 +37,35 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
 
         return zero.run(recipe, node, folder, console)
     if node.name == "pretrain":
-        from aha.stages import pretrain
-
-        return pretrain.stage(recipe, folder.begin(node), console)
+        return _pretrain(recipe, folder.begin(node), console)
     raise ConfigError(f"no such stage: {node.name}")
+
+
+def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
+    from aha.stages import pretrain
+
+    config = recipe.pretrain
+    assert config is not None
+    stop = Stop()
+    steps = -(-config.tokens // config.batch_tokens)
+    console.start(
+        f"aha pretrain · {recipe.name}",
+        [
+            f"model   DeepSeek-V3 architecture, {config.layers} layers of width {config.hidden}",
+            f"data    generated corpus, {config.tokens:,} tokens in {steps:,} steps",
+        ],
+        steps=steps,
+    )
+    shown = max(1, steps // 200)
+
+    def log(row: dict[str, Any]) -> None:
+        if row["step"] % shown == 0 or row["step"] == steps:
+            console.step(row)
+
+    with on_signal(stop, console):
+        model = pretrain.run(recipe, folder, stop=lambda: stop.asked, log=log)
+    console.note(f"done. model: {model}")
+    return {"model": str(model.relative_to(folder))}
 
 
 def plan_facts(recipe: Recipe) -> dict[str, Any]:

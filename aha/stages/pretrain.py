@@ -34,6 +34,7 @@ from aha.errors import ConfigError, RunError, Stopped
 from aha.files import json_line, new_folder, read_jsonl, sha256, verify, write_json, write_jsonl
 from aha.models.architecture import Balance, build
 from aha.models.tokenizer import train_tokenizer
+from aha.stages.pretrain_gates import gates
 
 KEEP = 2
 """Newest checkpoints kept."""
@@ -47,12 +48,14 @@ def run(
     *,
     stop: Callable[[], bool] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
+    measure: bool = True,
 ) -> Path:
     """Pretrain into `folder`; return its `model` folder. Done work is not done again.
 
     Args:
         stop: asked after each step; True saves a checkpoint and ends with `Stopped`.
         log: gets each metrics line.
+        measure: measure the gates (aha/stages/pretrain_gates.py) into provenance.json: a minute.
 
     Raises:
         ConfigError: no [pretrain] table, or numbers that do not fit.
@@ -93,7 +96,12 @@ def run(
                     f"pretraining stopped after step {trainer.step} of {trainer.steps} and saved; "
                     "the same command continues"
                 )
-    _export(recipe, trainer, tokenizer, result, wall_s=time.monotonic() - started)
+    trainer.model.eval()
+    facts = {
+        "wall_s_last_attempt": round(time.monotonic() - started, 1),
+        "gates": gates(trainer.model, tokenizer) if measure else None,
+    }
+    _export(recipe, trainer, tokenizer, result, facts)
     return result
 
 
@@ -250,11 +258,10 @@ def _export(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
-    *,
-    wall_s: float,
+    facts: dict[str, Any],
 ) -> None:
     """The HF folder: one safetensors file, tokenizer with chat template, provenance."""
-    model = trainer.model.eval()
+    model = trainer.model
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -276,7 +283,7 @@ def _export(
                 "parameters": sum(p.numel() for p in trainer.named.values()),
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
-                "wall_s_last_attempt": round(wall_s, 1),
+                **facts,
                 "sha256": {"model.safetensors": sha256(aside / "model.safetensors")},
             },
         )

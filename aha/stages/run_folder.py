@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +58,9 @@ class RunFolder:
         return folder
 
     def finish(self, node: Node, facts: dict[str, Any]) -> None:
-        files.write_json(self.root / node.name / dag.DONE, {"fingerprint": node.fingerprint, **facts})
+        files.write_json(
+            self.root / node.name / dag.DONE, {"fingerprint": node.fingerprint, **facts}
+        )
         self.event("done", stage=node.name)
 
 
@@ -108,7 +110,11 @@ def stored_recipe(root: Path) -> Recipe:
         RunError: not a run folder.
     """
     if not (root / RECIPE).is_file():
-        near = sorted(p.parent.name for p in root.parent.glob(f"*/{RECIPE}")) if root.parent.is_dir() else []
+        near = (
+            sorted(p.parent.name for p in root.parent.glob(f"*/{RECIPE}"))
+            if root.parent.is_dir()
+            else []
+        )
         hint = f"; runs in {root.parent}: {', '.join(near)}" if near else ""
         raise RunError(f"{root} is not a run folder: it has no {RECIPE}{hint}")
     return configuration.load(root / RECIPE)
@@ -163,7 +169,15 @@ def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     from importlib import metadata
 
-    names = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "math-verify", "numpy")
+    names = (
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "datasets",
+        "math-verify",
+        "numpy",
+    )
     versions = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):

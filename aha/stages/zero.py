@@ -4,13 +4,10 @@ Puts together what `train/loop.py` runs: data, template, model, engine, graders,
 checkpoint to go on from. Everything cheap that can fail is tried before the model is loaded.
 """
 
-import contextlib
 import dataclasses
 import json
-import signal
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from aha import files
@@ -30,6 +27,7 @@ from aha.rewards.workers import GraderPool
 from aha.rollout.engine import SamplingParams
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
+from aha.stages.stop import Stop, on_signal
 from aha.train.plan import Resolved
 
 RESOLVED = "resolved.json"
@@ -54,7 +52,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         from aha.models import load as models
         from aha.rollout.local.engine import LocalEngine
         from aha.train import checkpoint
-        from aha.train.checkpoint import State
+        from aha.train.checkpoint import State, seed_all
         from aha.train.loop import train
         from aha.train.optim import Optimizer
         from aha.train.reference import Reference
@@ -62,9 +60,9 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         from aha.train.step import LossOptions, Trainer
 
         torch.set_num_threads(resolved.threads)
-        torch.manual_seed(recipe.seed)
+        seed_all(recipe.seed)
         checkpoints = folder / "checkpoints"
-        files.clean(checkpoints) if checkpoints.exists() else None
+        files.clean(checkpoints)
         found = checkpoint.newest(checkpoints, warn=console.alert)
         # a resumed model has its frozen parts from the base, its trained ones from the checkpoint
         loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
@@ -73,12 +71,12 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         )
         for warning in templates.lint(template, loaded.tokenizer):
             console.note(f"template: {warning}")
-        questions, dropped = render_all(
-            template, train_prompts, recipe.data.max_prompt_tokens
+        questions, dropped = render_all(template, train_prompts, recipe.data.max_prompt_tokens)
+        heldout, dropped_heldout = (
+            render_all(template, heldout_prompts, recipe.data.max_prompt_tokens)
+            if heldout_prompts
+            else ([], [])
         )
-        heldout, dropped_heldout = render_all(
-            template, heldout_prompts, recipe.data.max_prompt_tokens
-        ) if heldout_prompts else ([], [])
         _check_sizes(recipe, len(questions))
 
         policy = loaded.policy
@@ -130,6 +128,12 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         def heldout_evaluation(step: int) -> dict[str, float]:
             if not heldout:
                 return {}
+            start = time.perf_counter()
+            total = min(len(heldout), config.eval.problems) * config.eval.samples
+
+            def progress(done: int, tokens: int) -> None:
+                console.heartbeat(done, total, tokens / (time.perf_counter() - start))
+
             result = evals.evaluate(
                 engine,
                 graders,
@@ -140,6 +144,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
                 stop=template.stop,
                 weights=f"zero/{checkpoint.step_name(step)}",
                 tags=(recipe.data.think_tag, recipe.data.answer_tag),
+                progress=progress,
             )
             return evals.as_metrics(result)
 
@@ -169,6 +174,8 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
             alerts=alerts,
             event=run_folder.event,
             tags=(recipe.data.think_tag, recipe.data.answer_tag),
+            resumed=found is not None,
+            stop=Stop(),
         )
         parameters = sum(p.numel() for p in policy.parameters())
         console.start(
@@ -187,7 +194,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
             ],
             steps=config.steps,
         )
-        with stops_on_signal(running):
+        with on_signal(running.stop, console):
             train(running)
         return _finish(folder, state, console)
 
@@ -233,31 +240,12 @@ def resolve(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[Resolved,
     from aha.train import plan
 
     made = plan.make(recipe, recipe.zero, model_folder)
-    facts = {"resolved": dataclasses.asdict(made.resolved), "checkpoint_bytes": made.checkpoint_bytes}
+    facts = {
+        "resolved": dataclasses.asdict(made.resolved),
+        "checkpoint_bytes": made.checkpoint_bytes,
+    }
     files.write_json(stored, facts)
     return made.resolved, made.checkpoint_bytes
-
-
-@contextlib.contextmanager
-def stops_on_signal(running: Any) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: finish the step and save. Second: leave now."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if running.stopping:
-            raise KeyboardInterrupt
-        running.stopping = True
-        running.console.note("stopping: the step is finished and saved first (again to leave now)")
-
-    try:
-        kept = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: the caller owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def _finish(folder: Path, state: Any, console: Console) -> dict[str, Any]:
@@ -270,7 +258,11 @@ def _finish(folder: Path, state: Any, console: Console) -> dict[str, Any]:
         console.table("before and after", columns, rows)
     final = folder / "checkpoints" / step_name(state.step)
     console.note(f"done. model: {final / 'hf'}")
-    return {"step": state.step, "checkpoint": final.name, "best": step_name(max(state.best_step, 0))}
+    return {
+        "step": state.step,
+        "checkpoint": final.name,
+        "best": step_name(max(state.best_step, 0)),
+    }
 
 
 SHOWN = ("pass_at_1", "cons_at_k", "pass_at_4", "unparsed_share", "cut_share", "tokens_mean")
@@ -306,5 +298,3 @@ def _check_sizes(recipe: Recipe, questions: int) -> None:
 
 def _canonical(question: str) -> str:
     return " ".join(question.split()).casefold()
-
-

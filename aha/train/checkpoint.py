@@ -83,9 +83,7 @@ def save(
     return final
 
 
-def load(
-    checkpoint: Path, *, optimizer: Optimizer, reference: Reference | None
-) -> State:
+def load(checkpoint: Path, *, optimizer: Optimizer, reference: Reference | None) -> State:
     """Put optimizer (and with it the weights), reference and random generators back.
 
     Raises:
@@ -117,9 +115,16 @@ def newest(folder: Path, *, warn: Callable[[str], None] = lambda text: None) -> 
     return None
 
 
-def prune(folder: Path, *, keep_last: int, best_step: int) -> None:
-    """Delete all but the newest `keep_last` and the best; never the newest whole one."""
+def prune(folder: Path, *, keep_last: int, best_step: int, step: int | None = None) -> None:
+    """Delete all but the newest `keep_last` and the best; never the newest whole one.
+
+    Args:
+        step: where the run is now. Later checkpoints (damaged, or the run was resumed from an
+            earlier one because of them) are left alone and do not count as the newest.
+    """
     paths = sorted(path for path in folder.glob("step_*") if files.TMP not in path.name)
+    if step is not None:
+        paths = [path for path in paths if path.name <= step_name(step)]
     for path in paths[:-keep_last]:
         if path.name != step_name(best_step):
             (path / files.MANIFEST).unlink(missing_ok=True)  # from here on it does not count
@@ -130,6 +135,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Safetensors with one metadata key, so that equal tensors give equal bytes."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, path, metadata={"format": "pt"})
+
+
+def seed_all(seed: int) -> None:
+    """Seed every generator: adapters draw their first weights, and a library may draw anything."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def _random_state() -> dict[str, Any]:
@@ -151,6 +163,4 @@ def _set_random_state(saved: dict[str, Any]) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has, cached))
     torch.set_rng_state(torch.tensor(saved["torch"], dtype=torch.uint8))
     if saved["cuda"] and len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(
-            [torch.tensor(s, dtype=torch.uint8) for s in saved["cuda"]]
-        )
+        torch.cuda.set_rng_state_all([torch.tensor(s, dtype=torch.uint8) for s in saved["cuda"]])

@@ -26,7 +26,7 @@ def train(run: Run) -> None:
         RunError: non-finite updates in a row, grader failures or engine gap above their bounds.
     """
     config, state = run.config, run.state
-    if state.step == 0:
+    if not run.resumed:
         run.evaluate()
         run.write_metrics()
         run.checkpoint()
@@ -38,9 +38,9 @@ def train(run: Run) -> None:
         if last or run.due(config.eval_every):
             run.evaluate()
         run.write_metrics()
-        if last or run.stopping or run.checkpoint_due():
+        if last or run.stop.asked or run.checkpoint_due():
             run.checkpoint()
-        if run.stopping and not last:
+        if run.stop.asked and not last:
             raise Stopped(
                 f"stopped after step {state.step}; everything is saved. Go on with: aha resume {run.root}"
             )

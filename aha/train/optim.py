@@ -139,6 +139,7 @@ class Optimizer:
             master.copy_(saved)
             if self.parameters[name] is not master:
                 self.parameters[name].copy_(saved)
+            self.adam.state.pop(master, None)
             if f"exp_avg/{name}" in tensors:
                 self.adam.state[master] = {
                     "step": tensors[f"step/{name}"].clone().reshape(()),

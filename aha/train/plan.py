@@ -107,7 +107,9 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
     token_bytes = kv_token_bytes(text, size)
     per_token = activation_bytes(text, size, checkpointing=recipe.model.gradient_checkpointing)
     longest = prompt + answer
-    smallest = max(MICRO_TOKENS[0], longest) * per_token + 9 * answer * token_bytes + prompt * token_bytes
+    smallest = (
+        max(MICRO_TOKENS[0], longest) * per_token + 9 * answer * token_bytes + prompt * token_bytes
+    )
     left = room - fixed
     if left < smallest:
         raise DoesNotFit(_why(parts, smallest, room, recipe, longest))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from aha import files
 from aha.config import ZeroConfig
 from aha.data.order import Order
 from aha.errors import RunError
+from aha.models.adapters import merged
 from aha.records import Group, Rendered
 from aha.report import step_metrics
 from aha.report.alerts import Alerts
@@ -37,6 +38,10 @@ from aha.train.step import StepResult, Trainer
 
 SKIPS = 3
 """Non-finite updates in a row that stop the run."""
+
+
+class Stopping(Protocol):
+    asked: bool
 
 
 @dataclass
@@ -66,7 +71,10 @@ class Run:
     """Writes a line of events.jsonl: event(kind, **facts)."""
     tags: tuple[str, str]
     """Names of the think and answer tags."""
-    stopping: bool = False
+    resumed: bool
+    """Does it go on from a checkpoint?"""
+    stop: Stopping
+    """Says whether the user asked to stop."""
     _rows: list[tuple[int, dict[str, float | None], dict[str, Any] | None]] = field(
         default_factory=list
     )
@@ -155,7 +163,7 @@ class Run:
     def evaluate(self) -> None:
         """Held-out evaluation of the present weights; remembers the best."""
         step = self.state.step
-        with self.timed("time/eval_s"):
+        with self.timed("time/eval_s"), merged(self.trainer.policy):
             values = self.heldout(step)
         if values:
             score = values["heldout/pass_at_1"]
@@ -196,7 +204,12 @@ class Run:
             reference=self.reference,
             state=state,
         )
-        checkpoint.prune(checkpoints, keep_last=self.config.keep_last, best_step=state.best_step)
+        checkpoint.prune(
+            checkpoints,
+            keep_last=self.config.keep_last,
+            best_step=state.best_step,
+            step=state.step,
+        )
         self.graders.forget()  # verdicts before this checkpoint will not be asked for again
         self._improved = False
         seconds = time.perf_counter() - start
@@ -228,7 +241,7 @@ class Run:
         def progress(done: int, tokens: int) -> None:
             self.console.heartbeat(done, total, tokens / (time.perf_counter() - start))
 
-        with self.timed("time/rollout_s"):
+        with self.timed("time/rollout_s"), merged(self.trainer.policy):
             return collect(
                 self.engine,
                 self.graders,
@@ -274,7 +287,9 @@ class Run:
     def _write_rollouts(self, step: int, samples: Sequence[Any], groups: Sequence[Group]) -> None:
         """Readable rows in JSONL; token ids and log-probabilities in Parquet beside it."""
         name = self.folder / "rollouts" / f"step_{step:06d}"
-        files.write_jsonl(name.with_suffix(".jsonl"), step_metrics.rollout_rows(groups, self.config))
+        files.write_jsonl(
+            name.with_suffix(".jsonl"), step_metrics.rollout_rows(groups, self.config)
+        )
         table = pa.table(
             {
                 "prompt_id": [s.scored.rollout.prompt_id for s in samples],

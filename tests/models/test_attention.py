@@ -10,7 +10,7 @@ SCALE = 0.37
 
 
 def slow(segments, q, k, v):
-    """Attention in loops: each token of a segment sees the prefix and its own segment up to itself."""
+    """Attention in loops: a token sees the prefix and its own segment up to itself."""
     heads, per_key = q.shape[1], q.shape[1] // k.shape[1]
     out = torch.zeros(q.shape[2], heads, v.shape[-1], dtype=torch.float64)
     for s in segments:

@@ -38,9 +38,8 @@ def tiny(**changes):
     return config.resolve({"name": "tiny", "seed": 3, "threads": 1, "pretrain": fields})
 
 
-def weights(folder):
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+def run(recipe, folder, **options):
+    return pretrain.run(recipe, folder, measure=False, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +53,7 @@ def one_thread():
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     lines = []
-    return pretrain.run(tiny(), folder, log=lines.append), lines, folder
+    return run(tiny(), folder, log=lines.append), lines, folder
 
 
 def test_the_result_is_a_model_folder(unbroken):
@@ -92,9 +91,9 @@ def test_stop_and_resume_give_the_same_bytes(unbroken, tmp_path):
     whole, lines, _ = unbroken
     steps = iter(range(1, 100))
     with pytest.raises(Stopped, match="saved"):
-        pretrain.run(tiny(), tmp_path, stop=lambda: next(steps) == 4)
+        run(tiny(), tmp_path, stop=lambda: next(steps) == 4)
     again = []
-    result = pretrain.run(tiny(), tmp_path, log=again.append)
+    result = run(tiny(), tmp_path, log=again.append)
     assert [line["step"] for line in again] == [line["step"] for line in lines[4:]]
     assert sha256(result / "model.safetensors") == sha256(whole / "model.safetensors")
     kept = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -114,8 +113,8 @@ def test_a_kill_after_a_checkpoint_replays_from_it(unbroken, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain.run(tiny(), tmp_path, log=die)
-    result = pretrain.run(tiny(), tmp_path)
+        run(tiny(), tmp_path, log=die)
+    result = run(tiny(), tmp_path)
     assert sha256(result / "model.safetensors") == sha256(whole / "model.safetensors")
     kept = [json.loads(x)["step"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert kept == [line["step"] for line in lines]
@@ -124,17 +123,17 @@ def test_a_kill_after_a_checkpoint_replays_from_it(unbroken, tmp_path):
 def test_done_work_is_not_done_again(unbroken):
     folder = unbroken[2]
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
-    pretrain.run(tiny(), folder, log=lambda line: pytest.fail("it trained again"))
+    run(tiny(), folder, log=lambda line: pytest.fail("it trained again"))
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
 
 
 def test_broken_checkpoints_are_named(tmp_path):
     steps = iter(range(1, 100))
     with pytest.raises(Stopped):
-        pretrain.run(tiny(), tmp_path, stop=lambda: next(steps) == 1)
+        run(tiny(), tmp_path, stop=lambda: next(steps) == 1)
     (tmp_path / "checkpoints/step_000001/model.safetensors").write_bytes(b"x")
     with pytest.raises(RunError, match="step_000001"):
-        pretrain.run(tiny(), tmp_path)
+        run(tiny(), tmp_path)
 
 
 def test_the_loss_is_cross_entropy_of_the_next_token():
@@ -175,9 +174,9 @@ def test_only_matrices_decay():
 
 def test_numbers_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="batch_tokens"):
-        pretrain.run(tiny(batch_tokens=100), tmp_path)
+        run(tiny(batch_tokens=100), tmp_path)
     with pytest.raises(ConfigError, match="pretrain"):
-        pretrain.run(config.resolve({"zero": {}}), tmp_path)
+        run(config.resolve({"zero": {}}), tmp_path)
 
 
 def test_the_gates_run_on_an_untrained_model(unbroken):

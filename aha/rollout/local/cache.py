@@ -169,7 +169,9 @@ class DecodeLayout:
         return x.transpose(1, 2).flatten(0, 1).index_select(0, self.where)
 
 
-def attend_part(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def attend_part(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
     """Attention over a part of the keys, and the log-sum-exp of its scores.
 
     q [B,K,N,D], k and v [B,K,L,D], mask [B,1,1,L] bool (at least one True a row)

@@ -91,7 +91,9 @@ class LocalEngine:
         attempt: int = 0,
     ) -> None:
         if not token_ids or n < 1:
-            raise ValueError(f"{prompt_id}: {len(token_ids)} prompt tokens, n={n}; both must be >= 1")
+            raise ValueError(
+                f"{prompt_id}: {len(token_ids)} prompt tokens, n={n}; both must be >= 1"
+            )
         self._queue.append(_Group(prompt_id, tuple(token_ids), n, params, attempt))
 
     def pending(self) -> int:
@@ -156,7 +158,9 @@ class LocalEngine:
             if not starters:
                 break
             answers = [_Answer(g, i, self._key(g, i)) for g, i in starters]
-            logits = torch.stack([g.first_logits for g, _ in starters if g.first_logits is not None])
+            logits = torch.stack(
+                [g.first_logits for g, _ in starters if g.first_logits is not None]
+            )
             for group in {id(g): g for g, _ in starters}.values():
                 if group.started == group.n:
                     group.first_logits = None
@@ -265,9 +269,7 @@ class LocalEngine:
             [len(group.token_ids) for group in self._places],
         )
         last = [answer.token_ids[-1] for answer in self._live]
-        position = [
-            len(a.group.token_ids) + n for a, n in zip(self._live, used, strict=True)
-        ]
+        position = [len(a.group.token_ids) + n for a, n in zip(self._live, used, strict=True)]
         ids = torch.tensor([last + spare], device=self._device)
         positions = torch.tensor([position + spare], device=self._device)
         logits = self.policy.logits(self.policy.hidden(ids, positions, layout))[:live]
@@ -301,7 +303,11 @@ class LocalEngine:
             p = answer.group.params
             kinds.setdefault((p.temperature, p.top_p, p.top_k), []).append(row)
         for (temperature, top_p, top_k), rows in kinds.items():
-            some = slice(None) if len(rows) == len(answers) else torch.tensor(rows, device=self._device)
+            some = (
+                slice(None)
+                if len(rows) == len(answers)
+                else torch.tensor(rows, device=self._device)
+            )
             token, logp = draw(
                 logits[some], uniform[some], temperature=temperature, top_p=top_p, top_k=top_k
             )

@@ -1,0 +1,139 @@
+import pytest
+import torch
+from small_policies import KINDS, architecture, engine, policy
+
+from aha.config import resolve
+from aha.errors import DoesNotFit
+from aha.models.attention import register
+from aha.models.policy import Policy
+from aha.rollout.engine import SamplingParams
+from aha.train import plan
+from aha.train.plan import HEADROOM, kv_token_bytes
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("configs")
+    for kind in KINDS:
+        architecture(kind)[1].save_pretrained(root / kind)
+    return root
+
+
+def recipe(memory_gb=4.0, *, model=None, data=None, **zero):
+    return resolve(
+        {
+            "memory_gb": memory_gb,
+            "threads": 2,
+            "model": model or {},
+            "data": {"max_prompt_tokens": 64, **(data or {})},
+            "zero": {"max_answer_tokens": 128, **zero},
+        }
+    )
+
+
+def make(folder, asked):
+    return plan.make(asked, asked.zero, folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_part_is_positive_and_the_sum_fits(folders, kind):
+    made = make(folders / kind, recipe())
+    assert all(size > 0 for size in made.parts.values())
+    assert made.total == sum(made.parts.values()) <= HEADROOM * 4e9
+    assert set(made.parts) == {
+        "weights",
+        "optimizer",
+        "reference",
+        "head",
+        "activations",
+        "keys and values",
+    }
+    count = sum(p.numel() for p in policy(kind).parameters())
+    assert made.parameters == count
+    assert made.parts["weights"] == made.parts["reference"] == 4 * count
+    assert made.parts["optimizer"] == 12 * count  # gradient and two moments
+    assert made.checkpoint_bytes == (4 + 12 + 4) * count
+    assert made.rollout_tokens == 32 * 16 * 128
+    assert made.resolved.threads == 2
+    assert made.as_dict()["total_bytes"] == made.total
+
+
+def test_bfloat16_costs_eighteen_bytes_a_trained_parameter(folders):
+    made = make(folders / "llama", recipe(model={"dtype": "bfloat16"}, kl_coef=0.0))
+    assert made.parts["weights"] + made.parts["optimizer"] == 18 * made.parameters
+    assert "reference" not in made.parts
+    assert made.resolved.dtype == "bfloat16"
+
+
+def test_adapters_need_no_reference_and_little_optimizer(folders):
+    full = make(folders / "llama", recipe())
+    adapted = make(folders / "llama", recipe(model={"lora_rank": 1}))
+    assert "reference" not in adapted.parts
+    assert adapted.parts["optimizer"] < full.parts["optimizer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_key_value_bytes_are_those_of_the_real_cache(kind, dtype):
+    shape = engine(policy(kind, dtype=dtype))._token_shape()
+    assert kv_token_bytes(architecture(kind)[1], dtype.itemsize) == shape.token_bytes
+
+
+def test_too_little_memory_says_what_to_change(folders):
+    asked = recipe(0.2)
+    with pytest.raises(DoesNotFit) as caught:
+        make(folders / "llama", asked)
+    assert caught.value.exit_code == 3
+    for word in ("weights", "lora_rank", "max_answer_tokens", "kl_coef=0", "GB may be used"):
+        assert word in str(caught.value)
+    without = recipe(0.2, kl_coef=0.0, model={"gradient_checkpointing": True})
+    with pytest.raises(DoesNotFit) as caught:
+        make(folders / "llama", without)
+    assert "kl_coef" not in str(caught.value)
+    assert "gradient_checkpointing" not in str(caught.value)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", ["llama", "deepseek"])
+def test_what_the_plan_accepts_the_engine_accepts(tmp_path, kind, checkpointing):
+    """One answer of full length after a prompt of full length always fits the planned cache."""
+    cls, described = architecture(kind)
+    described.num_hidden_layers = 12  # with checkpointing, keys and values outweigh activations
+    described.save_pretrained(tmp_path)
+    model = cls._from_config(described, attn_implementation=register())
+    accepted = refused = 0
+    for extra in range(0, 200, 4):
+        asked = recipe(
+            0.310 + extra / 1000,
+            model={"gradient_checkpointing": checkpointing},
+            data={"max_prompt_tokens": 16},
+            max_answer_tokens=1024,
+        )
+        try:
+            made = make(tmp_path, asked)
+        except DoesNotFit:
+            assert not accepted  # more memory is never refused
+            refused += 1
+            continue
+        accepted += 1
+        assert made.total <= HEADROOM * asked.memory_gb * 1e9 + 1
+        assert made.resolved.micro_tokens >= 1024 + 16
+        if accepted <= 5:
+            works = engine(Policy(model))
+            works.budget, works.max_rows = made.resolved.kv_bytes, made.resolved.max_rows
+            works.submit("a", [5] * 16, 16, SamplingParams(max_tokens=1024))
+            works._allocate()
+    assert refused
+    assert accepted > 5
+
+
+def test_more_memory_never_means_less(folders):
+    sizes = [make(folders / "llama", recipe(gb)).resolved for gb in (0.5, 1, 2, 8)]
+    assert sorted(s.micro_tokens for s in sizes) == [s.micro_tokens for s in sizes]
+    assert sorted(s.kv_bytes for s in sizes) == [s.kv_bytes for s in sizes]
+
+
+def test_memory_is_measured_when_the_recipe_does_not_say(folders):
+    assert plan.available_memory() > 0
+    made = make(folders / "llama", recipe(0.0))
+    assert made.resolved.memory_bytes > 0
