@@ -34,16 +34,23 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aha {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
 ) -> None:
-    if version:
-        typer.echo(f"aha {__version__}")
-        raise typer.Exit
+    pass
 
 
 @app.command()
@@ -236,6 +243,9 @@ def model_get(
     typer.echo(str(get(name, source=source, say=lambda text: typer.echo(text, err=True))))
 
 
+INTERRUPTED = 130
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit the process with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -249,15 +259,15 @@ def _run(arguments: list[str], debug: bool) -> int:
         app(args=arguments)
         return 0
     except SystemExit as ended:  # usage errors are shown by typer
-        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        if code == INTERRUPTED:  # typer ends so on Ctrl-C, without a word
+            print("aha: interrupted; go on with `aha resume RUN`", file=sys.stderr)
+        return code
     except AhaError as error:
         if debug:
             traceback.print_exc()
         print(f"aha: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("aha: interrupted; go on with `aha resume RUN`", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; nothing can be said
         return 1

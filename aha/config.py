@@ -9,17 +9,50 @@ May import: errors. Nothing heavy: `aha --help` loads this.
 
 import difflib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from aha.errors import ConfigError
 
 
 class Section(BaseModel):
+    """A table of a recipe."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_place(cls, raw: Any) -> Any:
+        """Naming one key of a sub-section leaves its other keys at the defaults of that place."""
+        if not isinstance(raw, dict):
+            return raw
+        given = {}
+        for name, value in raw.items():
+            field = cls.model_fields.get(name)
+            if isinstance(value, dict) and field and isinstance(field.default, Section):
+                value = field.default.model_dump() | value
+            given[name] = value
+        return given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError("write a number, not true or false")
+        return value
 
 
 class ModelConfig(Section):
@@ -221,6 +254,8 @@ class ZeroConfig(Section):
             )
         if not self.rewards or all(weight == 0 for weight in self.rewards.values()):
             raise ValueError("rewards: name at least one reward with a weight other than 0")
+        if not all(math.isfinite(weight) for weight in self.rewards.values()):
+            raise ValueError(f"rewards: {self.rewards}: a weight is a finite number")
         return self
 
 
@@ -282,7 +317,7 @@ def to_toml(recipe: Recipe) -> str:
             if isinstance(item, dict):
                 nested[key] = item
             elif item is not None:
-                lines.append(f"{_toml_key(key)} = {json.dumps(item, ensure_ascii=False)}")
+                lines.append(f"{_toml_key(key)} = {_toml_value(item)}")
         for key, item in nested.items():
             table(f"{name}.{_toml_key(key)}" if name else _toml_key(key), item)
 
@@ -292,7 +327,14 @@ def to_toml(recipe: Recipe) -> str:
 
 def _toml_key(key: str) -> str:
     bare = key.replace("_", "").replace("-", "")
-    return key if bare.isascii() and bare.isalnum() else json.dumps(key, ensure_ascii=False)
+    return key if bare.isascii() and bare.isalnum() else _toml_value(key)
+
+
+def _toml_value(value: Any) -> str:
+    """JSON's spelling is TOML's, but for infinity and for one character JSON leaves unescaped."""
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -113,19 +113,41 @@ def new_folder(final: Path) -> Iterator[Path]:
             }
             write_json(aside / MANIFEST, {"files": listed})
             fsync(aside)
-            if final.exists():  # a replayed phase writes the same folder again
-                shutil.rmtree(final)
-            os.rename(aside, final)
+            _replace_folder(aside, final)
             fsync(final.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
+def _replace_folder(aside: Path, final: Path) -> None:
+    """Rename; an older `final` (a replayed phase writes the same folder again) goes as a whole."""
+    if not final.exists():
+        os.rename(aside, final)
+        return
+    old = final.with_name(f"{final.name}{TMP}old-{os.getpid()}")
+    os.rename(final, old)
+    try:
+        os.rename(aside, final)
+    except BaseException:
+        os.rename(old, final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def clean(parent: Path, prefix: str = "") -> None:
     """Remove what killed writers left in `parent`."""
     for left in parent.glob(f"{prefix}*{TMP}*"):
         if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def clean_below(root: Path) -> None:
+    """Remove what killed writers left anywhere below `root`; nobody else may be writing there."""
+    for left in sorted(root.rglob(f"*{TMP}*")):
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
@@ -167,14 +189,34 @@ def _explained(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def disk_trouble(root: Path) -> Iterator[None]:
+    """A full or forbidden disk below `root` becomes a RunError wherever it was met.
+
+    For the many small appends (events, journal, logs); every other OSError is a mistake of ours and
+    passes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_FULL, *_FORBIDDEN):
+            raise
+        named = error.filename if isinstance(error.filename, str) else None
+        raise RunError(_why(Path(named or root), error)) from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def _why(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         free = shutil.disk_usage(_existing(path)).free / 1e9
         return (
             f"the disk is full: cannot write {path} ({free:.2f} GB free). Earlier checkpoints are "
             "whole; free some space and run the same command again"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _FORBIDDEN:
         return f"no permission to write {path}; choose another folder with --set run_dir=DIR"
     return f"cannot write {path}: {error.strerror or error}"
 

@@ -99,8 +99,8 @@ def test_toml_yaml_and_json_give_the_same_recipe(tmp_path, recipe_file):
         ({"zero": {"ratio": "tokens"}}, "zero.ratio: .*'token', 'sequence'"),
         ({"zero": {"temperature": 0}}, "zero.temperature: .*greater than 0"),
         ({"zero": {"optim": {"lr": math.nan}}}, "zero.optim.lr: "),
-        ({"zero": {"rewards": {"accuracy": math.nan}}}, "zero.rewards"),
-        ({"zero": {"rewards": {"accuracy": math.inf}}}, "zero.rewards"),
+        ({"zero": {"rewards": {"accuracy": math.nan}}}, "rewards: .*finite"),
+        ({"zero": {"rewards": {"accuracy": math.inf}}}, "rewards: .*finite"),
         ({"name": "a/b"}, "name: .*pattern"),
         ({"zero": {"steps": True}}, r"zero.steps: .*got True"),
         ({}, r"no stage; add a \[zero\]"),
@@ -114,8 +114,9 @@ def test_what_cannot_run_is_refused_in_plain_words(raw, said):
 
 
 def test_several_problems_are_all_named():
-    with pytest.raises(ConfigError, match=r"stepz.*temperatur.*seed"):
+    with pytest.raises(ConfigError) as caught:
         resolve({"zero": {"stepz": 1, "temperatur": 1}, "seed": -1})
+    assert all(word in str(caught.value) for word in ("stepz", "temperatur", "seed"))
 
 
 def test_the_fields_of_a_frozen_recipe_cannot_change():

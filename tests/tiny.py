@@ -101,7 +101,7 @@ def slow_logprobs(
     with plain(model):
         logits = model(input_ids=torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0]
     rows = torch.log_softmax(logits.double() / temperature, -1)[len(prompt) - 1 : -1]
-    return rows[torch.arange(len(answer)), torch.tensor(answer)]
+    return rows[torch.arange(len(answer)), torch.tensor(answer, dtype=torch.long)]
 
 
 def slow_uniform(name: tuple[object, ...], counter: int) -> float:
@@ -139,3 +139,21 @@ def slow_answer(
                     break
             answer.append(token)
     return answer
+
+
+@torch.no_grad()
+def edge(
+    model: nn.Module,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    name: tuple[object, ...],
+    temperature: float,
+) -> float:
+    """How near the uniform of the next token is to a border between two tokens.
+
+    Sums in another order move the borders by some 1e-7, so within that either token may come.
+    """
+    with plain(model):
+        logits = model(input_ids=torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0, -1]
+    borders = torch.softmax(logits.double() / temperature, -1).cumsum(-1)
+    return float((borders - slow_uniform(name, len(answer))).abs().min())

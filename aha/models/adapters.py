@@ -20,7 +20,7 @@ def merged(policy: Policy) -> Iterator[None]:
 
     Memory: one more copy of the adapted matrices.
     """
-    layers = [m for m in policy.modules() if _adapted(m)]
+    layers: list[Any] = [m for m in policy.modules() if _adapted(m)]
     kept: list[tuple[Any, torch.Tensor]] = []
     try:
         with torch.no_grad():

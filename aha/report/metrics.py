@@ -78,7 +78,7 @@ METRICS: dict[str, Metric] = {
     "grade/killed/sum": Metric(
         sentence="Grader processes killed in this attempt so far.",
         unit="processes",
-        reduce="max",
+        reduce="sum",
         volatile=True,
     ),
     "group/all_right/share": _share("Groups in which every answer is right."),

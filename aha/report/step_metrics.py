@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
-from aha.config import ZeroConfig
 from aha.data.thinking import split
 from aha.records import Group, Sample, Scored
 from aha.report.text import measure, summarise
@@ -76,7 +75,7 @@ def _lengths(
     return values | summarise(stats, tokens=tokens)
 
 
-def rollout_rows(groups: Sequence[Group], config: ZeroConfig) -> list[dict[str, Any]]:
+def rollout_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """One readable row per answer; nothing volatile in it."""
     rows = []
     for group in groups:
@@ -105,6 +104,17 @@ def rollout_rows(groups: Sequence[Group], config: ZeroConfig) -> list[dict[str, 
                     "valid": s.valid,
                 }
             )
+    return rows
+
+
+def replayable_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The readable rows with everything a step needs to be computed again."""
+    rows = rollout_rows(groups)
+    scored = [(g, s) for g in groups for s in g.scored]
+    for row, (group, s) in zip(rows, scored, strict=True):
+        row["prompt_token_ids"] = list(group.rendered.token_ids)
+        row["token_ids"] = list(s.rollout.token_ids)
+        row["logprobs"] = list(s.rollout.logprobs)
     return rows
 
 

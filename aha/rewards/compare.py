@@ -92,8 +92,15 @@ def _named(gold: Form, answer: Form) -> bool:
 
 
 def _same_value(gold: Named, answer: Named) -> bool:
-    """Names that are not lone letters ("Area", f(x)) are labels: the values decide."""
-    return gold.plain and answer.plain and matches(gold.form, answer.form)
+    """Different names: y = 2x is f(x) = 2x, and "Area" is A; but f(1) = 0 is not a = 0."""
+    if not (gold.plain and answer.plain and matches(gold.form, answer.form)):
+        return False
+    varies = isinstance(gold.form, Scalar) and bool(symbols(gold.form.node))
+    return varies or _is_words(gold.name) or _is_words(answer.name)
+
+
+def _is_words(name: str) -> bool:
+    return len(name) > 3 and name.replace(" ", "").isalpha()
 
 
 def _scalars(gold: Scalar, answer: Scalar) -> bool:
@@ -137,7 +144,7 @@ def _items(gold: Form, answer: Form) -> bool:
         return (
             not answer.braces
             and gold.opening == "("
-            and len(pairs) == len(answer.items) == len(gold.items)
+            and len({name for name, _ in pairs}) == len(answer.items) == len(gold.items)
             and all(matches(a, b) for a, (_, b) in zip(gold.items, pairs, strict=True))
         )
     if isinstance(gold, Items) and isinstance(answer, Group):

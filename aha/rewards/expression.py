@@ -23,6 +23,7 @@ TRIGONOMETRIC = names("sin cos tan cot sec csc")
 _DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)), "frac")
 _ACCENTS = names("vec hat bar tilde dot ddot overrightarrow widehat overline")
 _STOPS = frozenset("+-/,;:=<>)]}|&")
+_NO_FACTOR = names("cdot times div rfloor rceil rangle choose over")
 _ROOTS = {"sqrt": 2, "usqrt": 2, "cbrt": 3, "ucbrt": 3, "uqdrt": 4}
 
 
@@ -34,9 +35,8 @@ def parse(tokens: list[Token]) -> Node:
     """
     parser = _Parser(tokens)
     node = parser.sum()
-    if parser.is_("choose"):
-        parser.next()
-        node = ("fn", "binom", (node, parser.sum()))
+    if parser.is_("choose", "over"):
+        node = parser.infix(node)
     if parser.peek() is not None:
         raise Unreadable("not_understood")
     return node
@@ -151,7 +151,7 @@ class _Parser:
         if token.kind in ("num", "sym", "open", "word"):
             return token.text not in ("\\}",)
         if token.kind == "cmd":
-            return token.text not in ("cdot", "times", "div", "rfloor", "rceil", "rangle")
+            return token.text not in _NO_FACTOR
         return token.text == "|" and self.bars == 0
 
     def signed_factor(self) -> Node:
@@ -191,12 +191,17 @@ class _Parser:
         closing = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}[opening.text]
         bars, self.bars = self.bars, 0
         node = self.deeper(self.sum)
-        if opening.text == "{" and self.is_("choose"):
-            self.at += 1
-            node = ("fn", "binom", (node, self.deeper(self.sum)))
+        if opening.text == "{" and self.is_("choose", "over"):
+            node = self.infix(node)
         self.expect(closing)
         self.bars = bars
         return node
+
+    def infix(self, above: Node) -> Node:
+        """`a \\over b` and `n \\choose k`, within one group."""
+        over = self.next().text == "over"
+        below = self.deeper(self.sum)
+        return ("div", above, below, "frac") if over else ("fn", "binom", (above, below))
 
     def atom(self) -> Node:
         token = self.peek()
@@ -342,7 +347,7 @@ class _Parser:
             raise Unreadable("not_understood")
         if name == "lg":
             name, args = "log", (*args, ("num", Fraction(10)))
-        if power == ("neg", ("num", Fraction(1))):
+        if power == ("num", Fraction(-1)):
             return ("fn", "arc" + name, args)
         node: Node = ("fn", name, args)
         return ("pow", node, power) if power is not None else node
@@ -350,10 +355,12 @@ class _Parser:
     def argument_whole(self) -> Node:
         """A base of a logarithm: a group, or a whole number."""
         token = self.peek()
-        if token is not None and token.kind == "num":
+        after = self.peek(1)
+        argued = after is not None and (self.starts_factor(after) or after.text == "-")
+        if token is not None and token.kind == "num" and argued:
             self.at += 1
             return ("num", number(token.text))
-        return self.argument()
+        return self.argument()  # \log_28 is the logarithm of 8 to the base 2
 
     def bare_argument(self) -> Node:
         """The argument of a function without brackets: `2 x`, `\\frac{\\pi}{4}`, `x^2`."""

@@ -1,7 +1,9 @@
 """Token runs that only say what a value is of: x, f(x), a_n, |AB|; and where a bracket closes."""
 
 from aha.rewards.expression import GREEK
-from aha.rewards.tokens import Token, closes, opens
+from aha.rewards.tokens import Token, closes, names, opens
+
+_OPERATIONS = names("+ - * / ^ frac cdot times div prime sqrt")
 
 
 def is_name(tokens: list[Token]) -> bool:
@@ -12,6 +14,8 @@ def is_name(tokens: list[Token]) -> bool:
         return False
     if tokens[0].text in ("e", "i") and len(tokens) == 1:
         return False
+    if tokens[0].text in ("x", "y", "z") and len(tokens) > 1 and tokens[1].text == "(":
+        return False  # x(y - 1) is a product
     rest = tokens[1:]
     while rest and rest[0].text == "'":
         rest = rest[1:]
@@ -48,7 +52,10 @@ def pure(tokens: list[Token]) -> bool:
     return True
 
 
-def has_letters(tokens: list[Token]) -> bool:
+def is_label(tokens: list[Token]) -> bool:
+    """Letters or words without an operation: Area, AB, \\angle ABC, not x' + rx."""
+    if any(token.text in _OPERATIONS and token.kind in ("op", "cmd") for token in tokens):
+        return False
     return any(token.kind in ("text", "word", "sym") for token in tokens)
 
 

@@ -53,6 +53,8 @@ def grade_math(gold: str, found: Extracted) -> Grade:
     if settled is not None:
         return settled
     answer = found.text or ""
+    if answer.strip() == gold.strip() != "":
+        return _verdict(True, answer)
     try:
         gold_text = _gold_text(gold)
     except TooBig as error:
@@ -131,6 +133,7 @@ def _loose(gold_form: Form, gold_text: str, form: Form, text: str, found: Extrac
         return False
     if _DECIMAL_COMMA.fullmatch(text) and "." in gold_text:
         return matches(gold_form, read(text.replace(",", ".")))
+    text = text.replace("\\$", "$")
     if found.place == "boxed" or not isinstance(form, Words) or not _SENTENCE.fullmatch(text):
         return False
     numbers = _NUMBER.findall(text)

@@ -53,13 +53,13 @@ _VULGAR_ONE = re.compile(f"[{''.join(_VULGAR)}]")
 
 _SPACING = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|"
-    r"boldsymbol|cal|bf|rm|it|tt|sf|large|Large|small|normalsize|phantom\{[^{}]*\}|"
+    r"(?:text)?color\s*\{[^{}]*\}|boldsymbol|cal|bf|rm|it|tt|sf|large|Large|small|normalsize|phantom\{[^{}]*\}|"
     r"hspace\*?\{[^{}]*\}|vspace\*?\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\})(?![A-Za-z])"
 )
 _DELIMITERS = re.compile(r"\\[()\[\]]")
 _THIN = re.compile(r"(?<!\\)\\[!]")
 _SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|enspace(?![A-Za-z]))")
-_FRACS = re.compile(r"\\(?:d|t|c|x|s)frac(?![A-Za-z])")
+_FRACS = re.compile(r"\\(?:d|t|c|x|s|nice)frac(?![A-Za-z])")
 _BINOMS = re.compile(r"\\[dt]binom(?![A-Za-z])")
 _TEXTS = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|"
@@ -97,6 +97,7 @@ _SYNONYMS = [
     (re.compile(r"\\(?:dots|dotsc|dotsb|cdots|ldots|vdots)(?![A-Za-z])|\.\.\."), r"\\ldots "),
     (re.compile(r"\\(?:simeq|thickapprox|doteq)(?![A-Za-z])"), r"\\approx "),
     (re.compile(r"\\mathbb\s*R(?![A-Za-z])|\\R(?![A-Za-z])|\\reals(?![A-Za-z])"), r"\\mathbb{R}"),
+    (re.compile(r"\\mathbb\{R\}\s*-\s*(?=\\\{)"), r"\\mathbb{R}\\setminus "),
     (re.compile(r"\\(?:imath)(?![A-Za-z])"), "i"),
     (re.compile(r"\*\*"), "^"),
 ]  # fmt: skip
@@ -221,7 +222,8 @@ def _texts(text: str) -> str:
             depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
             end += 1
         content = text[match.end() : end - (depth == 0)]
-        wordy = re.search(r"[A-Za-z]{2}|[^\W\d_a-zA-Z]", content) is not None
+        numbered = any(char.isdigit() for char in content)
+        wordy = not numbered and re.search(r"[A-Za-z]{2}|[^\W\d_a-zA-Z]", content) is not None
         is_unit = re.fullmatch(r"\s+[A-Za-z]\s*|[A-Za-z](?=\Z)", content) is not None and bool(
             re.search(r"[\d})]\s*\Z", text[: match.start()])
         )

@@ -33,7 +33,7 @@ def _unit(tokens: list[Token]) -> tuple[list[Token], str | None]:
     if tokens[0].kind == "cur":
         name = units.canonical(tokens[0].text)
         core, after = _unit(tokens[1:]) if len(tokens) > 1 else ([], None)
-        if not units.agree(name, after):
+        if after in units.MONEY | {"%"} and after != name:
             raise Unreadable("not_understood")
         return core, name
     if tokens[0].text == "-" and len(tokens) > 1 and tokens[1].kind == "cur":

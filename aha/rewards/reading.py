@@ -26,7 +26,7 @@ from aha.rewards.forms import (
     area_of,
     points,
 )
-from aha.rewards.labels import encloses, has_letters, is_name, pure, spelled
+from aha.rewards.labels import encloses, is_label, is_name, pure, spelled
 from aha.rewards.quantity import based, colon, scalar
 from aha.rewards.regions import Interval, Region, intersect, union
 from aha.rewards.tokens import (
@@ -327,7 +327,7 @@ def _equation(sides: list[list[Token]]) -> Form:
     if not isinstance(last, Scalar):
         if isinstance(last, Group) and isinstance(forms[0], Group):
             return Named(spelled(lead), last, True)
-        if forms[0] is None or isinstance(forms[0], Words):
+        if forms[0] is None or isinstance(forms[0], Words) or is_label(lead):
             return Named(spelled(lead), last, True)
         raise Unreadable("not_understood")
     if not any(symbols(form.node) for form in (*scalars, last)):
@@ -337,7 +337,7 @@ def _equation(sides: list[list[Token]]) -> Form:
             _must_agree(list(forms), last)
             return last
         if isinstance(forms[0], Words) or forms[0] is None:
-            return Named(spelled(lead), last, has_letters(lead))
+            return Named(spelled(lead), last, is_label(lead))
         raise Unreadable("not_understood")
     if forms[0] is None or not isinstance(forms[0], Scalar):
         return Named(spelled(lead), last, False)

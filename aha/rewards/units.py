@@ -63,6 +63,7 @@ _NAMES: dict[str, str] = {
 CANONICAL = {word: name for name, words in _NAMES.items() for word in words.split()}
 LETTERS = names("m g s h L N J W V")
 """Single letters that are units when a space or a text command sets them off from a number."""
+MONEY = frozenset("$¢€£¥₹")
 _WILD = frozenset({"unit", "units"})
 _SKIP = frozenset({"of", "a", "an", "the", "in", "on", "for", "total", "altogether"})
 _NOT_UNITS = names(
@@ -146,6 +147,8 @@ def agree(a: str | None, b: str | None) -> bool:
         return True
     if {a, b} <= {"deg", "degC", "degF"}:
         return "deg" in (a, b)
+    if a[0] == b[0] and a[0] in MONEY:
+        return True  # dollars, dollars per day
     first, second = set(a.split()), set(b.split())
     if first & _TABLE or second & _TABLE or "/" in a + b or "^" in a + b:
         return False

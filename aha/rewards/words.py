@@ -3,11 +3,13 @@
 import re
 
 from aha.rewards.expression import parse
-from aha.rewards.forms import Form, Items, Words
+from aha.rewards.forms import INFINITY, MINUS_INFINITY, Area, Form, Items, Words
+from aha.rewards.regions import Interval, Region
 from aha.rewards.tokens import Token
 from aha.rewards.tree import Node
 
 _NO_SOLUTION = frozenset({"nosolution", "nosolutions", "emptyset", "theemptyset", "无解", "空集"})
+_REALS = frozenset({"allrealnumbers", "allreals", "anyrealnumber", "realnumbers", "全体实数"})
 _SYNONYMS = {"dne": "doesnotexist", "none of these": "noneoftheabove"}
 _SMALL_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -29,6 +31,8 @@ def words(text: str) -> Form:
                 key = key.removeprefix(article)
         if key in _NO_SOLUTION:
             return Items((), braces=True)
+        if key in _REALS:
+            return Area(Region((Interval(MINUS_INFINITY, False, INFINITY, False),)))
         return Words(_SYNONYMS.get(key, key))
     return Words(re.sub(r"\s+", "", spelled))
 

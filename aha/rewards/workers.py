@@ -40,6 +40,8 @@ FIRST_TRY = 0.6
 START_SECONDS = 120.0
 CACHE_SIZE = 50_000
 MAX_GOLD = 8192
+WORKER = "from aha.rewards.worker import main; main()"
+"""What a worker process runs."""
 
 
 @dataclass
@@ -210,7 +212,7 @@ class GraderPool:
         environment |= {"PYTHONPATH": path, "AHA_GRADER_PARENT": str(os.getpid())}
         errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         process = subprocess.Popen(
-            [sys.executable, "-c", "from aha.rewards.worker import main; main()"],
+            [sys.executable, "-c", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -87,7 +87,7 @@ def status(node: Node, root: Path) -> Literal["new", "begun", "done", "other"]:
         stored = json.loads((folder / FINGERPRINT).read_text("utf-8"))["fingerprint"]
     except FileNotFoundError:
         return "new"
-    except (ValueError, KeyError, OSError):
+    except (ValueError, KeyError, TypeError, OSError):
         return "other"
     if stored != node.fingerprint:
         return "other"

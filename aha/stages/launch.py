@@ -1,8 +1,10 @@
 """Run a recipe: the folder, the graph, stage after stage. And what it would need (`aha plan`)."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+from aha import files
 from aha.config import Recipe
 from aha.errors import ConfigError
 from aha.report.console import Console
@@ -18,7 +20,11 @@ def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -
         AhaError: see errors.py; the run folder holds everything up to the newest checkpoint.
     """
     nodes = dag.select(dag.graph(recipe), stage)
-    with opened(root, recipe, rerun=rerun) as folder, Console() as console:
+    with (
+        files.disk_trouble(root),
+        opened(root, recipe, rerun=rerun) as folder,
+        Console() as console,
+    ):
         for node in nodes:
             if dag.status(node, root) == "done":
                 console.note(f"{node.name}: done before (fingerprint {node.fingerprint})")
@@ -26,7 +32,8 @@ def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -
             try:
                 facts = _start(recipe, node, folder, console)
             except BaseException as error:
-                folder.event("ended", stage=node.name, error=f"{type(error).__name__}: {error}")
+                with contextlib.suppress(OSError):  # the disk may be what is wrong
+                    folder.event("ended", stage=node.name, error=f"{type(error).__name__}: {error}")
                 raise
             folder.finish(node, facts)
 

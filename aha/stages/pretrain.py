@@ -132,7 +132,7 @@ class Trainer:
             eos=eos,
             context=config.context,
         )
-        self.steps = max(1, config.tokens // config.batch_tokens)
+        self.steps = math.ceil(config.tokens / config.batch_tokens)
         self.step = 0
 
     def update(self) -> dict[str, Any]:
@@ -161,9 +161,8 @@ class Trainer:
         return {
             "step": self.step,
             "pretrain/loss": float(loss.detach()),
-            "pretrain/balance_loss": float(balance.detach()),
             "pretrain/expert_load/max": float(load.max()),
-            "pretrain/tokens/sum": self.step * config.batch_tokens,
+            "pretrain/tokens/sum": config.batch_tokens,
             "optim/lr": lr,
             "optim/grad_norm": float(norm),
             "rate/update_tokens_per_s": config.batch_tokens / (time.perf_counter() - started),

@@ -94,10 +94,10 @@ def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFo
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        _check_recipe(root, recipe, rerun)
-        folder = RunFolder(root, recipe, lock)
-        if not (root / RECIPE).exists() or rerun:
+        if _check_recipe(root, recipe, rerun):  # first of all: it is what makes this a run folder
             files.write_text(root / RECIPE, configuration.to_toml(recipe))
+        files.clean_below(root)
+        folder = RunFolder(root, recipe, lock)
         files.write_json(root / "env.json", environment())
         folder.event("attempt", command=sys.argv[1:], pid=os.getpid())
         yield folder
@@ -120,7 +120,8 @@ def stored_recipe(root: Path) -> Recipe:
     return configuration.load(root / RECIPE)
 
 
-def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> None:
+def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> bool:
+    """Refuse another recipe's folder, or set its stages aside; must the recipe be written?"""
     if not (root / RECIPE).exists():
         others = [p.name for p in root.iterdir() if p.name != ".lock" and files.TMP not in p.name]
         if others:
@@ -128,13 +129,13 @@ def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> None:
                 f"{root} is not empty and not a run folder (it holds {', '.join(sorted(others)[:3])}); "
                 "choose another name with --set name=NAME"
             )
-        return
+        return True
     stored = stored_recipe(root)
     changed = differences(stored.model_dump(), recipe.model_dump())
     nodes = dag.graph(recipe)
     other = [node.name for node in nodes if dag.status(node, root) == "other"]
     if not changed and not other:
-        return
+        return False
     if other and not rerun:
         shown = ", ".join(changed[:5]) or "the version of aha"
         raise RunError(
@@ -142,13 +143,17 @@ def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> None:
             f"--rerun to set {', '.join(other)} aside and run it again"
         )
     for name in other:
-        old = json.loads((root / name / dag.FINGERPRINT).read_text("utf-8"))["fingerprint"]
+        try:
+            old = json.loads((root / name / dag.FINGERPRINT).read_text("utf-8"))["fingerprint"]
+        except (ValueError, KeyError, TypeError, OSError):
+            old = "damaged"
         target = root / f"{name}-{old}"
         number = 1
         while target.exists():
             number += 1
             target = root / f"{name}-{old}-{number}"
         os.rename(root / name, target)
+    return True
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -60,8 +60,8 @@ def learn(run: Run, groups: Sequence[Group]) -> None:
         with run.timed("time/update_s"):
             result = run.trainer.step(forest, state.step, on_policy=number == 0)
         state.step += 1
-        run.watch(result, part)
         run.record(result, part)
+        run.watch(result, part)
         if run.reference and config.reference_every and state.step % config.reference_every == 0:
             run.reference.renew()
             state.reference_step = state.step

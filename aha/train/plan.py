@@ -107,18 +107,19 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
     token_bytes = kv_token_bytes(text, size)
     per_token = activation_bytes(text, size, checkpointing=recipe.model.gradient_checkpointing)
     longest = prompt + answer
-    smallest = (
-        max(MICRO_TOKENS[0], longest) * per_token + 9 * answer * token_bytes + prompt * token_bytes
-    )
+    decoded = max(answer, config.eval.max_answer_tokens)
+    least_kv = (9 * decoded + prompt) * token_bytes  # one answer, and the engine's spare rows
+    smallest = max(MICRO_TOKENS[0], longest) * per_token + least_kv
     left = room - fixed
     if left < smallest:
         raise DoesNotFit(_why(parts, smallest, room, recipe, longest))
-    micro = int(min(MICRO_TOKENS[1], max(MICRO_TOKENS[0], longest, left * 0.5 / per_token)))
+    affordable = min(left * 0.5, left - least_kv) / per_token
+    micro = int(min(MICRO_TOKENS[1], max(MICRO_TOKENS[0], longest, affordable)))
     parts["activations"] = micro * per_token
     wanted_rows = config.prompts_per_step * config.minibatches * config.group_size
     rows = min(256, wanted_rows)
     groups = -(-rows // config.group_size) + 1
-    wanted_kv = (rows + 8) * answer * token_bytes + (groups + 1) * prompt * token_bytes
+    wanted_kv = (rows + 8) * decoded * token_bytes + (groups + 1) * prompt * token_bytes
     kv = min(wanted_kv, room - sum(parts.values()))
     parts["keys and values"] = kv
     resolved = Resolved(

@@ -139,7 +139,7 @@ class Run:
         state.skipped_in_row = 0 if result.made else state.skipped_in_row + 1
         if not result.made:
             dump = self.folder / "bad_batches" / f"step_{state.step:06d}.jsonl"
-            files.write_jsonl(dump, step_metrics.rollout_rows(groups, self.config))
+            files.write_jsonl(dump, step_metrics.replayable_rows(groups))
             ids = ", ".join(group.rendered.prompt.id for group in groups[:3])
             self.event("skipped_step", step=state.step, dump=str(dump), prompts=ids)
             self.console.alert(
@@ -147,6 +147,7 @@ class Run:
                 f"batch written to {dump}"
             )
             if state.skipped_in_row >= SKIPS:
+                self.write_metrics()
                 raise RunError(
                     f"{SKIPS} updates in a row were not finite (last: step {state.step}, questions "
                     f"{ids} ...; batch in {dump}). The weights are those of the last good step. Lower "
@@ -154,6 +155,7 @@ class Run:
                 )
         gap = result.metrics.get("policy/gap/mean")
         if gap is not None and not gap <= self.config.max_gap:
+            self.write_metrics()
             raise RunError(
                 f"step {state.step}: trainer and engine disagree by {gap:.3g} nats a token on the same "
                 f"weights (bound zero.max_gap={self.config.max_gap}). Use model.dtype='float32', or "
@@ -287,9 +289,7 @@ class Run:
     def _write_rollouts(self, step: int, samples: Sequence[Any], groups: Sequence[Group]) -> None:
         """Readable rows in JSONL; token ids and log-probabilities in Parquet beside it."""
         name = self.folder / "rollouts" / f"step_{step:06d}"
-        files.write_jsonl(
-            name.with_suffix(".jsonl"), step_metrics.rollout_rows(groups, self.config)
-        )
+        files.write_jsonl(name.with_suffix(".jsonl"), step_metrics.rollout_rows(groups))
         table = pa.table(
             {
                 "prompt_id": [s.scored.rollout.prompt_id for s in samples],

@@ -15,7 +15,7 @@ FOLLOWS: dict[str, dict[str, float]] = {
     "<think>": {"a": 10.0, "b": 10.0},
     "ab": {"</think>": 11.0},
     "</think>": {"<answer>": 11.0},
-    "<answer>": {digit: 9.5 for digit in "0123456789"},
+    "<answer>": dict.fromkeys("0123456789", 9.5),
     "0123456789": {"</answer>": 11.0, "x": 10.0, "1": 9.0},
     "x": {"</answer>": 11.0, EOS: 9.0},
 }

@@ -32,14 +32,24 @@ def cache_bytes(engine):
     return sum(t.numel() * t.element_size() for room in rooms for t in room)
 
 
-def same(got, want):
+def agree(architecture, name, got, want, temperature=0.9):
+    """Tokens that two schedules drew: equal, or parted where the uniform met a border of tokens."""
+    for t, (a, b) in enumerate(zip(got, want, strict=False)):
+        if a != b:
+            stream = (*DRAWN.stream, *name, 0)
+            model, prompt = tiny.policy(architecture).model, PROMPTS[name[0]]
+            assert tiny.edge(model, prompt, want[:t], stream, temperature) < 2e-6, (name, t)
+            return False
+    assert len(got) == len(want), name
+    return True
+
+
+def same(got, want, architecture="llama"):
     assert got.keys() == want.keys()
     for name, rollout in want.items():
-        assert got[name].token_ids == rollout.token_ids, name
-        assert (got[name].stopped, got[name].text) == (rollout.stopped, rollout.text)
-        torch.testing.assert_close(
-            torch.tensor(got[name].logprobs), torch.tensor(rollout.logprobs), atol=1e-5, rtol=1e-5
-        )
+        if agree(architecture, name, got[name].token_ids, rollout.token_ids):
+            assert (got[name].stopped, got[name].text) == (rollout.stopped, rollout.text)
+            assert got[name].logprobs == pytest.approx(rollout.logprobs, abs=1e-5)
 
 
 @functools.cache
@@ -96,7 +106,8 @@ def test_samples_equal_a_loop_that_recomputes_everything(architecture, new_engin
             temperature=0.9,
             eos=EOS,
         )
-        assert list(rollout.token_ids) == want
+        if not agree(architecture, (prompt_id, sample), rollout.token_ids, want):
+            continue
         ended = rollout.token_ids[-1] in EOS
         assert rollout.stopped == ("eos" if ended else "length")
         assert ended or len(want) == 16
@@ -121,28 +132,28 @@ def test_scores_equal_whole_forward_passes(architecture, temperature, new_engine
         monkeypatch.setattr(module, "PREFILL_TOKENS", budget)
         got = new_engine(policy).score(prompts, answers, temperature=temperature)
         for prompt, answer, scores in zip(prompts, answers, got, strict=True):
-            want = tiny.slow_logprobs(policy.model, prompt, answer, temperature) if answer else []
-            assert scores == pytest.approx(list(want), abs=2e-5)
+            want = tiny.slow_logprobs(policy.model, prompt, answer, temperature).tolist()
+            assert scores == pytest.approx(want, abs=2e-5)
 
 
 # -- an answer is the same, whoever decodes beside it -----------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
-@pytest.mark.parametrize("max_rows", [3, 7, 256])
+@pytest.mark.parametrize("max_rows", [3, 256])
 def test_an_answer_is_the_same_alone_and_in_a_crowd(architecture, max_rows, new_engine, drain):
     for order in (list(PROMPTS), list(PROMPTS)[::-1]):
         engine = new_engine(architecture, eos=EOS, decode=str, max_rows=max_rows)
         for prompt_id in order:
             engine.submit(prompt_id, PROMPTS[prompt_id], 6, DRAWN)
-        same(drain(engine), one_by_one(architecture))
+        same(drain(engine), one_by_one(architecture), architecture)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 9])
 def test_answers_wait_for_a_small_budget_and_refill_slots(slots, new_engine, drain):
     token = new_engine()._token_shape().token_bytes
     answer, prompt = 15 * token, 11 * token  # the last token's keys are never read
-    budget = int((slots + MIN_ROWS) * answer + slots * prompt / 6 + 2 * prompt) + 1
+    budget = int((slots + MIN_ROWS) * answer + (1 + slots * module.PLACES / 6) * prompt) + 1
     engine = new_engine(eos=EOS, decode=str, budget=budget)
     for prompt_id in PROMPTS:
         engine.submit(prompt_id, PROMPTS[prompt_id], 6, DRAWN)
@@ -153,10 +164,25 @@ def test_answers_wait_for_a_small_budget_and_refill_slots(slots, new_engine, dra
         assert engine._cache.slots == slots
         live.append(len(engine._live))
 
-    same(drain(engine, check), one_by_one("llama"))
+    got = drain(engine, check)
+    same(got, one_by_one("llama"))
     assert max(live) <= slots
-    # a freed slot is refilled: the engine is full until the queue runs dry
-    assert sum(n == slots for n in live[: len(live) // 2]) >= 0.8 * (len(live) // 2)
+    # a freed slot is refilled at once: all slots are busy until the last answer has started
+    work = sum(len(rollout.token_ids) - 1 for rollout in got.values())
+    assert len(live) <= work / slots + 16
+
+
+def test_the_last_answers_of_a_group_do_not_keep_slots_empty(new_engine, drain):
+    # lengths of 1 to 60, mean 8: most groups have one answer that goes on long after the others
+    engine = new_engine(Geometric(), eos=(0,), max_rows=16)
+    for number in range(24):
+        params = replace(DRAWN, max_tokens=60, temperature=1.0)
+        engine.submit(str(number), [5] * (1 + number % 3), 8, params)
+    steps = []
+    got = drain(engine, lambda e: steps.append(len(e._live)))
+    work = sum(len(rollout.token_ids) - 1 for rollout in got.values())
+    longest = max(len(rollout.token_ids) for rollout in got.values())
+    assert len(steps) <= work / 16 + longest
 
 
 @settings(
@@ -196,9 +222,10 @@ def test_any_schedule_gives_the_same_answers(new_engine, drain, data):
     assert got.keys() == {(p, i) for p, n, _ in groups for i in range(n)}
     for (prompt_id, sample), rollout in got.items():
         whole = alone[prompt_id, sample].token_ids
-        assert rollout.token_ids == whole[: cap[prompt_id]]  # a lower cap cuts, and nothing else
-        want = alone[prompt_id, sample].logprobs[: cap[prompt_id]]
-        assert rollout.logprobs == pytest.approx(want, abs=1e-5)
+        whole = whole[: cap[prompt_id]]  # a lower cap cuts, and does nothing else
+        if agree("llama", (prompt_id, sample), rollout.token_ids, whole):
+            want = alone[prompt_id, sample].logprobs[: cap[prompt_id]]
+            assert rollout.logprobs == pytest.approx(want, abs=1e-5)
 
 
 def test_answers_with_different_parameters_share_a_step(new_engine, drain):
@@ -347,6 +374,16 @@ class Scripted(torch.nn.Module):
         return 60.0 * torch.nn.functional.one_hot(following, self.vocabulary).float()
 
 
+class Geometric(Scripted):
+    """Ends with probability 1/8 after every token."""
+
+    def __init__(self):
+        super().__init__({}, vocabulary=2)
+
+    def logits(self, hidden):
+        return torch.tensor([0.125, 0.875]).log().expand(len(hidden), -1)
+
+
 COUNT = Scripted({t: t + 1 for t in range(63)})  # prompt [.., t] is answered t+1, t+2, ...
 UNTIL_EOS = SamplingParams(max_tokens=50, temperature=0)
 
@@ -462,7 +499,8 @@ def test_groups_that_finish_in_odd_orders_keep_their_own_prefix(new_engine, drai
     for prompt_id, cap in caps.items():
         engine.submit(prompt_id, PROMPTS[prompt_id], 3, replace(DRAWN, max_tokens=cap))
     for (prompt_id, sample), rollout in drain(engine).items():
-        assert rollout.token_ids == alone[prompt_id, sample].token_ids[: caps[prompt_id]]
+        want = alone[prompt_id, sample].token_ids[: caps[prompt_id]]
+        agree("llama", (prompt_id, sample), rollout.token_ids, want)
 
 
 # -- weights -----------------------------------------------------------------------------------------
@@ -500,7 +538,7 @@ def test_after_new_weights_everything_is_new(architecture, new_engine, drain):
     new = answers(engine)
     fresh = new_engine(policy, eos=EOS)
     fresh.load(5)
-    same(new, answers(fresh))
+    assert new == answers(fresh)
     assert {r.policy_version for r in new.values()} == {5}
     assert any(new[name].token_ids != old[name].token_ids for name in old)
     for (prompt_id, _), rollout in new.items():
@@ -529,7 +567,7 @@ def test_impossible_requests_are_refused(new_engine):
         with pytest.raises(ValueError, match="must be >= 1"):
             engine.submit("a", ids, n, DRAWN)
     for wrong in ({"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}):
-        with pytest.raises(ValueError, match="max_tokens|top_p"):
+        with pytest.raises(ValueError, match=r"max_tokens|top_p"):
             replace(DRAWN, **wrong)
 
 

@@ -23,6 +23,8 @@ from aha.rollout.local.sampling import draw
 
 PREFILL_TOKENS = 4096
 """Prompt tokens computed in one forward pass."""
+PLACES = 3
+"""Prefixes kept, in groups' worth of slots: a group's last answer must not keep slots empty."""
 
 
 @dataclass(slots=True)
@@ -219,26 +221,32 @@ class LocalEngine:
             group.first_logits = row
 
     def _allocate(self) -> None:
-        """Lay out the cache for what waits in the queue now (only while nothing is live)."""
+        """Lay out the cache for what waits in the queue now (only while nothing is live).
+
+        If the longest prompt and the longest answer of the queue do not fit side by side, the next
+        group gets a layout of its own.
+        """
         shape = self._token_shape()
-        answer = max(max(g.params.max_tokens for g in self._queue) - 1, 1)  # the last is not read
-        prompt = max(len(group.token_ids) for group in self._queue)
-        per_answer, per_prompt = answer * shape.token_bytes, prompt * shape.token_bytes
-        scratch = MIN_ROWS * per_answer
-        group_size = max(group.n for group in self._queue)
-        wanted = min(self.max_rows, sum(group.n for group in self._queue))
-        each = per_answer + per_prompt / group_size
-        slots = min(wanted, int((self.budget - scratch - 2 * per_prompt) // each))
-        need = scratch + per_answer + per_prompt
-        if slots < 1:
-            if need > self.budget:
-                raise DoesNotFit(
-                    f"one answer of {answer + 1} tokens after a prompt of {prompt} needs "
-                    f"{need / 1e9:.3f} GB for keys and values, the budget is "
-                    f"{self.budget / 1e9:.3f} GB; lower max_answer_tokens or raise memory_gb"
-                )
-            slots = 1
-        groups = 1 if slots == 1 else min(len(self._queue), -(-slots // group_size) + 1)
+        for waiting in (list(self._queue), [self._queue[0]]):
+            answer = max(max(g.params.max_tokens for g in waiting) - 1, 1)  # the last is not read
+            prompt = max(len(group.token_ids) for group in waiting)
+            per_answer, per_prompt = answer * shape.token_bytes, prompt * shape.token_bytes
+            scratch = MIN_ROWS * per_answer
+            total = sum(group.n for group in waiting)
+            share = min(1.0, PLACES * len(waiting) / total)  # prefix places for each slot
+            room = self.budget - scratch - per_prompt
+            slots = min(self.max_rows, total, int(room // (per_answer + share * per_prompt)))
+            need = scratch + per_answer + per_prompt
+            if need <= self.budget:
+                break
+        else:
+            raise DoesNotFit(
+                f"one answer of {answer + 1} tokens after a prompt of {prompt} needs "
+                f"{need / 1e9:.3f} GB for keys and values, the budget is "
+                f"{self.budget / 1e9:.3f} GB; lower max_answer_tokens or raise memory_gb"
+            )
+        slots = max(slots, 1)
+        groups = 1 if slots == 1 else min(len(waiting), slots, int(share * slots) + 1)
         cache = self._cache
         enough = cache is not None and (
             cache.slots == slots

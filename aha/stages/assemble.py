@@ -1,0 +1,217 @@
+"""From a recipe and its data to a `Run`: model, template, engine, trainer, state of the checkpoint."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from aha import files
+from aha.config import Recipe, ZeroConfig
+from aha.data import templates
+from aha.data.lengths import render_all
+from aha.data.order import Order
+from aha.data.templates import Template
+from aha.errors import ConfigError
+from aha.evals import run as evals
+from aha.models import load as models
+from aha.records import Prompt, Rendered
+from aha.report.alerts import Alerts
+from aha.report.console import Console
+from aha.report.metrics import MetricsFile
+from aha.rewards.mix import Mix
+from aha.rewards.workers import GraderPool
+from aha.rollout.engine import SamplingParams
+from aha.rollout.local.engine import LocalEngine
+from aha.stages.run_folder import RunFolder
+from aha.stages.stop import Stop
+from aha.train import checkpoint
+from aha.train.checkpoint import State, seed_all
+from aha.train.optim import Optimizer
+from aha.train.plan import Resolved
+from aha.train.reference import Reference
+from aha.train.run import Run
+from aha.train.step import LossOptions, Trainer
+
+
+def assemble(
+    recipe: Recipe,
+    run_folder: RunFolder,
+    folder: Path,
+    *,
+    model_folder: Path,
+    prompts: Sequence[Prompt],
+    heldout_prompts: Sequence[Prompt],
+    facts: Sequence[str],
+    resolved: Resolved,
+    graders: GraderPool,
+    console: Console,
+    stop: Stop,
+) -> Run:
+    """Everything `train/loop.py` needs, at the state of the newest whole checkpoint.
+
+    Raises:
+        ConfigError: fewer questions than a phase asks.
+        ModelError, RunError: the model or the checkpoint cannot be used.
+    """
+    config = recipe.zero
+    assert config is not None
+    torch.set_num_threads(resolved.threads)
+    seed_all(recipe.seed)
+    loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
+    template = templates.load_template(recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids)
+    for warning in templates.lint(template, loaded.tokenizer):
+        console.note(f"template: {warning}")
+    longest = recipe.data.max_prompt_tokens
+    questions, dropped = render_all(template, prompts, longest)
+    heldout = render_all(template, heldout_prompts, longest)[0] if heldout_prompts else []
+    _check_sizes(config, len(questions))
+
+    policy = loaded.policy
+    reference = Reference(policy) if config.kl_coef else None
+    optimizer = Optimizer(policy, config.optim, config.steps)
+    state, alerts = State(), Alerts(max_gap=config.max_gap)
+    files.clean(folder / "checkpoints")
+    found = checkpoint.newest(folder / "checkpoints", warn=console.alert)
+    if found is not None:
+        # frozen parts come from the base, trained ones from the checkpoint
+        state = checkpoint.load(found, optimizer=optimizer, reference=reference)
+        alerts.load_state_dict(state.alerts)
+        console.note(f"resuming from {found.name} (attempt {run_folder.attempt})")
+    metrics = MetricsFile(folder / "metrics.jsonl")
+    metrics.truncate_after(state.step if found is not None else -1)
+    run_folder.event("start", stage="zero", step=state.step, checkpoint=str(found))
+
+    engine = LocalEngine(
+        policy,
+        eos_ids=template.eos_ids,
+        decode=models.decoder(loaded.tokenizer),
+        budget_bytes=resolved.kv_bytes,
+        max_rows=resolved.max_rows,
+    )
+    engine.load(state.step)
+    tags = (recipe.data.think_tag, recipe.data.answer_tag)
+    parameters = sum(p.numel() for p in policy.parameters())
+    console.start(
+        f"aha zero · {recipe.name}",
+        [
+            f"model   {recipe.model.path}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
+            f"{resolved.threads} threads",
+            *facts,
+            f"        {len(questions)} questions in use, {len(dropped)} too long or refused, "
+            f"{len(heldout)} held out",
+            f"step    {config.prompts_per_step} questions x {config.group_size} answers of up to "
+            f"{config.max_answer_tokens} tokens; micro-batches of {resolved.micro_tokens} tokens",
+            f"run     {run_folder.root}",
+        ],
+        steps=config.steps,
+    )
+    return Run(
+        root=run_folder.root,
+        folder=folder,
+        config=config,
+        state=state,
+        attempt=run_folder.attempt,
+        engine=engine,
+        graders=graders,
+        score=Mix(
+            config.rewards,
+            *tags,
+            overlong=(config.max_answer_tokens, config.overlong_penalty_tokens),
+        ).score,
+        trainer=_trainer(config, optimizer, reference, policy, resolved),
+        reference=reference,
+        questions=questions,
+        order=Order(len(questions), recipe.seed),
+        params=SamplingParams(
+            max_tokens=config.max_answer_tokens,
+            temperature=config.temperature,
+            stop=template.stop,
+            stream=(recipe.seed, "zero"),
+        ),
+        heldout=_heldout(recipe, config, engine, graders, heldout, template, folder, console),
+        save_model=lambda path: models.save(path, loaded),
+        metrics=metrics,
+        console=console,
+        alerts=alerts,
+        event=run_folder.event,
+        tags=tags,
+        resumed=found is not None,
+        stop=stop,
+    )
+
+
+def _trainer(
+    config: ZeroConfig,
+    optimizer: Optimizer,
+    reference: Reference | None,
+    policy: models.Policy,
+    resolved: Resolved,
+) -> Trainer:
+    options = LossOptions(
+        temperature=config.temperature,
+        ratio=config.ratio,
+        clip_low=config.clip_low,
+        clip_high=config.clip_high,
+        dual_clip=config.dual_clip,
+    )
+    return Trainer(
+        policy,
+        optimizer,
+        options=options,
+        budget=resolved.micro_tokens,
+        reference=reference,
+        prefix_sharing=config.prefix_sharing,
+    )
+
+
+def _heldout(
+    recipe: Recipe,
+    config: ZeroConfig,
+    engine: LocalEngine,
+    graders: GraderPool,
+    questions: Sequence[Rendered],
+    template: Template,
+    folder: Path,
+    console: Console,
+) -> Callable[[int], dict[str, float]]:
+    """The evaluation as the loop calls it: step -> heldout/ metrics ({} without problems)."""
+    cap = config.eval.max_answer_tokens or config.max_answer_tokens
+    receipt = evals.receipt(
+        config.eval, template_hash=template.hash, cap=cap, mode="rl", seed=recipe.seed
+    )
+    total = min(len(questions), config.eval.problems) * config.eval.samples
+
+    def evaluate(step: int) -> dict[str, float]:
+        if not questions:
+            return {}
+        start = time.perf_counter()
+
+        def progress(done: int, tokens: int) -> None:
+            console.heartbeat(done, total, tokens / (time.perf_counter() - start))
+
+        name = checkpoint.step_name(step)
+        result = evals.evaluate(
+            engine,
+            graders,
+            questions,
+            config.eval,
+            folder=folder / "eval" / name,
+            receipt=receipt,
+            stop=template.stop,
+            weights=f"zero/{name}",
+            tags=(recipe.data.think_tag, recipe.data.answer_tag),
+            progress=progress,
+        )
+        return evals.as_metrics(result)
+
+    return evaluate
+
+
+def _check_sizes(config: ZeroConfig, questions: int) -> None:
+    phase = config.prompts_per_step * config.minibatches
+    if questions < phase:
+        raise ConfigError(
+            f"a phase asks {phase} different questions (prompts_per_step x minibatches), the data "
+            f"have {questions}; lower zero.prompts_per_step or take more data"
+        )

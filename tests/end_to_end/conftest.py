@@ -1,0 +1,102 @@
+"""A tiny model, recipes for it, and the command line called in this process."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.small_run import make_model, write_recipe
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """Everything printed, folded lines joined."""
+        return " ".join((self.out + " " + self.err).split())
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("small") / "model")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, model: Path) -> Path:
+    """Three phases of two steps; see small_run.py. Runs go to tmp_path/runs/run."""
+    return write_recipe(tmp_path / "recipe.toml", model, run_dir=tmp_path / "runs")
+
+
+@pytest.fixture
+def aha(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`aha("run", recipe, "--set", ...)` in this process."""
+    from aha.__main__ import _run
+
+    def call(*words: object, debug: bool = False) -> Said:
+        capsys.readouterr()
+        code = _run([str(word) for word in words], debug)
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def unbroken(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the whole recipe, never disturbed."""
+    from aha.__main__ import _run
+
+    folder = tmp_path_factory.mktemp("unbroken")
+    written = write_recipe(folder / "recipe.toml", model, run_dir=folder / "runs")
+    assert _run(["run", str(written)], True) == 0
+    return folder / "runs" / "run"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MB of its own; needs the right to mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
+    if mount is None or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def short(*more: str) -> list[str]:
+    """Overrides: one step a phase, no evaluation. Each of `more` is one `section.key=value`."""
+    settings = ["zero.minibatches=1", "zero.eval_every=0", "zero.eval.problems=1", *more]
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def metrics(run: Path) -> list[dict]:  # type: ignore[type-arg]
+    lines = (run / "zero" / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def events(run: Path, kind: str) -> list[dict]:  # type: ignore[type-arg]
+    lines = (run / "events.jsonl").read_text("utf-8").splitlines()
+    return [row for line in lines if (row := json.loads(line))["event"] == kind]
+
+
+def exact_task(path: Path, gold: str, *, rows: int = 16) -> str:
+    """A source of `rows` questions that all have the same answer, compared letter by letter."""
+    lines = [
+        json.dumps({"question": f"Say it, number {n}", "gold": gold, "kind": "exact"})
+        for n in range(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return str(path)

@@ -1,0 +1,134 @@
+"""The answer contract: where an answer stands, and that everything else is none."""
+
+import pytest
+
+from aha.rewards.answer import extract, last_box
+from aha.rewards.grade import grade
+
+THOUGHT = "<think>so 5 and \\boxed{5}</think>"
+
+
+@pytest.mark.parametrize(
+    "response, wanted",
+    [
+        ("\\boxed{72}", "72"),
+        ("\\fbox{72}", "72"),
+        ("\\boxed {72}", "72"),
+        ("$\\boxed 72$.", "72"),
+        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
+        ("\\boxed{\\boxed{72}}", "{72}"),
+        ("\\boxed{9}, no, wait: \\boxed{7}", "7"),
+        ("<answer>72</answer>", "72"),
+        ("<answer> 72\n</answer>", "72"),
+        ("<answer>5</answer> <answer>7</answer>", "7"),
+        ("<answer>so \\boxed{72}</answer>", "72"),
+        ("\\boxed{72} <answer>5</answer>", "72"),
+        ("<answer>The answer is 72</answer>", "72"),
+        (THOUGHT + "\\boxed{7}", "7"),
+        (THOUGHT + " <answer>7</answer>", "7"),
+        ("so \\boxed{5}</think> \\boxed{7}", "7"),
+        ("<think>a</think> b <think>c</think> \\boxed{7}", "7"),
+    ],
+)
+def test_what_counts_as_an_answer_everywhere(response, wanted):
+    for mode in ("rl", "all"):
+        assert extract(response, mode=mode).text == wanted
+
+
+@pytest.mark.parametrize(
+    "response, wanted",
+    [
+        ("48 + 24 = 72\n#### 72", "72"),
+        ("#### 5\nno\n#### 72", "72"),
+        ("#### $1,234", "$1,234"),
+        ("Answer: 72", "72"),
+        ("**Answer:** 72", "72"),
+        ("**Answer**: 72", "72"),
+        ("The final answer is 72.", "72"),
+        ("The final answer is: $72$.", "$72$"),
+        ("The answer is 72. I checked it twice.", "72"),
+        (
+            "Final Answer: The final answer is $\\frac{1}{2}$. I hope it is correct.",
+            "$\\frac{1}{2}$",
+        ),
+        ("Answer: 5, no.\nAnswer: 72", "72"),
+        ("Answer:\n72", "72"),
+        ("Answer \\[ 9 \\]\nAnswer: \\[ 72 \\]", "72"),
+        ("**Final Answer**\n\n72", "72"),
+        ("答案是72。", "72"),
+        ("答案：72", "72"),
+        ("所以答案为 72", "72"),
+    ],
+)
+def test_what_counts_in_evaluation_only(response, wanted):
+    assert extract(response, mode="all").text == wanted
+    assert extract(response, mode="rl").text is None
+
+
+@pytest.mark.parametrize(
+    "response, reason",
+    [
+        ("", "no_answer"),
+        ("It is 72.", "no_answer"),
+        ("3, then 4, so 72", "no_answer"),
+        ("<think>\\boxed{72}", "think_open"),
+        ("<think>a</think> \\boxed{72} <think> hm", "think_open"),
+        (THOUGHT, "no_answer"),
+        ("<think><answer>72</answer></think> done", "no_answer"),
+        ("<think>#### 72</think> done", "no_answer"),
+        ("\\boxed{72", "box_open"),
+        ("\\boxed{5} and \\boxed{72", "box_open"),
+        ("\\boxed", "box_open"),
+        ("\\boxed{}", "box_empty"),
+        ("\\boxed{72} \\boxed{ }", "box_empty"),
+        ("<answer>72", "answer_open"),
+        ("<answer>5</answer> <answer>72", "answer_open"),
+        ("<answer></answer>", "answer_empty"),
+    ],
+)
+def test_what_is_no_answer(response, reason):
+    found = extract(response, mode="all")
+    assert found.text is None
+    assert found.reason == reason
+    assert grade("math", "72", response, mode="all").status == "unparsed"
+
+
+def test_the_prefill_belongs_to_the_answer():
+    assert grade("math", "7", "hm </think> \\boxed{7}", prefill="<think>\n").status == "correct"
+    assert grade("math", "7", "hm \\boxed{7}", prefill="<think>\n").reason == "think_open"
+
+
+def test_tags_may_have_other_names():
+    text = "<思考>\\boxed{5}</思考><回答>7</回答>"
+    options = {"think_tag": "思考", "answer_tag": "回答"}
+    assert grade("math", "7", text, **options).status == "correct"
+    assert grade("math", "5", text, **options).status == "wrong"
+    assert extract("<think>a</think> <answer>7</answer>", answer_tag="").text is None
+
+
+@pytest.mark.parametrize(
+    "gold, response, right",
+    [
+        ("72", "<answer>Natalia sold 72 clips altogether.</answer>", True),
+        ("72", "<answer>She has 48 + 24 = 72 clips</answer>", False),
+        ("72", "<answer>It is not 72</answer>", False),
+        ("72", "<answer>between 71 and 73</answer>", False),
+        ("18", "The final answer is $18 per day.", True),
+        ("1200", "Answer: The total is $1,200.", True),
+        ("-5", "<answer>The value is -5</answer>", True),
+        ("72", "\\boxed{Natalia sold 72 clips in all}", False),
+        ("28\\%", "So it fell by $\\boxed{28}$ percent", True),
+        ("9", "Answer \\[ 9 \\]. Answer: \\( 9 \\)", True),
+        ("C", "The correct answer is (C).", True),
+        ("C", "Answer: C", True),
+        ("C", "Answer: B", False),
+    ],
+)
+def test_answers_in_sentences(gold, response, right):
+    assert (grade("math", gold, response, mode="all").status == "correct") is right
+
+
+def test_a_box_with_unmatched_escapes():
+    assert last_box("\\boxed{\\left\\{ 1 \\right.} x").text == "\\left\\{ 1 \\right."
+    assert last_box("no box") is None
