@@ -223,9 +223,8 @@ def grade(
         if as_json:
             typer.echo(json.dumps(row, ensure_ascii=False))
         else:
-            reward = "-" if row["reward"] is None else f"{row['reward']:.2f}"
             said = "" if row["extracted"] is None else f"  {row['extracted'][:60]!r}"
-            typer.echo(f"{number:>6}  {row['status']:<8} {reward}{said}  {row['reason']}")
+            typer.echo(f"{number:>6}  {row['status']:<8} {row['reward']:.2f}{said}  {row['reason']}")
     if not as_json:
         typer.echo("  ".join(f"{status} {count}" for status, count in sorted(counts.items())))
 

@@ -11,6 +11,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -307,21 +308,25 @@ def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML; `load` of it gives the same recipe."""
+    return dump_toml(recipe.model_dump())
+
+
+def dump_toml(values: Mapping[str, Any]) -> str:
+    """Nested tables of plain values as TOML; None is left out."""
     lines: list[str] = []
 
-    def table(name: str, value: dict[str, Any]) -> None:
+    def table(name: str, value: Mapping[str, Any]) -> None:
         if name:
             lines.append(f"\n[{name}]")
-        nested = {}
+        nested = {key: item for key, item in value.items() if isinstance(item, dict)}
         for key, item in value.items():
-            if isinstance(item, dict):
-                nested[key] = item
-            elif item is not None:
-                lines.append(f"{_toml_key(key)} = {_toml_value(item)}")
+            if key not in nested and item is not None:
+                written = json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
+                lines.append(f"{_toml_key(key)} = {written}")
         for key, item in nested.items():
             table(f"{name}.{_toml_key(key)}" if name else _toml_key(key), item)
 
-    table("", recipe.model_dump())
+    table("", values)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -181,12 +182,11 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(_why(path, error)) from error
-    except Exception as error:  # safetensors reports a full disk as its own error class
-        if type(error).__name__ == "SafetensorError" and "os error" in str(error).lower():
-            raise RunError(
-                f"cannot write {path}: {error}; free space or choose another folder"
-            ) from error
-        raise
+    except Exception as error:  # safetensors and tokenizers report a full disk in classes of theirs
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        if said is None:
+            raise
+        raise RunError(_why(path, OSError(int(said[1]), str(error)))) from error
 
 
 @contextlib.contextmanager

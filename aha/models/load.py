@@ -47,11 +47,10 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
     Raises:
         ModelError: the folder cannot be read as a causal LM, or the engine does not support it.
     """
-    quiet()
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+    described = describe(folder)
     try:
-        described = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
@@ -118,6 +117,23 @@ def decoder(tokenizer: Any) -> Any:
         return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     return decode
+
+
+def describe(folder: Path) -> Any:
+    """The transformers configuration of a model folder.
+
+    Raises:
+        ModelError: it cannot be read, or its architecture is not known.
+    """
+    quiet()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(
+            f"{folder} is not a model folder transformers can read: {_short(error)}"
+        ) from error
 
 
 def resolve_dtype(wanted: Literal["auto", "float32", "bfloat16"] | str, described: Any) -> str:

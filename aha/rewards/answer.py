@@ -36,8 +36,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t\n]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"[^$\n]{1,200}")
 _MARK = re.compile(
-    r"(?:\b(?:final|correct)\s+answer\b(?:\W{0,4}(?:is|=|:))|"
-    r"\banswer\s*(?:\*\*|__)?\s*[:：]|\banswer\s+is\b|"
+    r"(?:\b(?:final|correct)\s{1,9}answer\b(?:\W{0,4}(?:is|=|:))|"
+    r"\banswer\s{0,9}(?:\*\*|__)?\s{0,9}[:：]|\banswer\s{1,9}is\b|"
     r"答案(?:是|为|：|:)|答(?:：|:)|"
     r"^[#*_ \t]{1,8}(?:final[ \t]+)?answer[*_ \t]*$)",
     re.IGNORECASE | re.MULTILINE,
@@ -49,7 +49,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\.(?:\s+(?=[A-Z])|\s*$)")
-_HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct\.?.*\Z", re.IGNORECASE | re.DOTALL)
+_HOPE = re.compile(r"\.?\s{0,9}I hope (?:it|this) is correct\.?.*\Z", re.IGNORECASE | re.DOTALL)
 
 
 def extract(

@@ -82,7 +82,7 @@ def proportional(a: Node, b: Node) -> int | None:
         agreed += 1
     if ratio is None or agreed < 3:
         return None
-    return 1 if ratio > 0 else -1
+    return 1 if (ratio if isinstance(ratio, Fraction) else ratio.real) > 0 else -1
 
 
 def _infinite(node: Node) -> bool:

@@ -109,8 +109,9 @@ class _Parser:
                 self.at += 1
                 node = ("div", node, self.signed_factor(), "slash")
             elif self.starts_factor(token):
-                if token.kind == "num" and self.tokens[self.at - 1].kind == "num":
-                    raise Unreadable("not_understood")  # two numbers side by side are no product
+                before = self.tokens[self.at - 1]
+                if token.kind == "num" and (before.kind == "num" or before.text == "}"):
+                    raise Unreadable("not_understood")  # 2 3 and \\frac{1}{2}3 are no products
                 node = _times(node, self.factor())
             else:
                 return node

@@ -64,7 +64,7 @@ def find(
     return found
 
 
-MAX_SENT = 5000
+MAX_SENT = 4100
 """Characters of an answer that are handed on: above every grader's cap."""
 
 

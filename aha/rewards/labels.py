@@ -30,12 +30,13 @@ def is_name(tokens: list[Token]) -> bool:
 
 
 def group_end(tokens: list[Token]) -> int:
+    """Index after the bracket that closes the first token; beyond the end if none does."""
     depth = 0
     for index, token in enumerate(tokens):
         depth += opens(token) - closes(token)
         if depth == 0:
             return index + 1
-    return len(tokens)
+    return len(tokens) + 1
 
 
 def pure(tokens: list[Token]) -> bool:

@@ -95,6 +95,8 @@ def _compare(gold_text: str, text: str, answer: str, found: Extracted) -> Grade:
         return _unparsed(error.reason, answer)
     except Unreadable as error:
         form = error
+    except RecursionError:
+        return _unparsed("too_deep", answer)
     if isinstance(gold_form, Unreadable) or isinstance(form, Unreadable):
         return _symbolic(gold_form, form, gold_text, text, answer)
     try:
@@ -113,10 +115,11 @@ def _symbolic(
     from aha.rewards.symbolic import same
 
     unread = isinstance(gold_form, Unreadable)
-    number = isinstance(gold_form, Scalar) and not symbols(gold_form.node)
-    if number or isinstance(gold_form, Words) or isinstance(form, Words):
-        verdict: bool | None = None if number and not isinstance(form, Words) else False
-    else:
+    symbolic = isinstance(gold_form, Scalar) and bool(symbols(gold_form.node))
+    verdict: bool | None = None
+    if isinstance(form, Words):
+        verdict = False
+    elif unread or symbolic:  # for all other golds an unreadable answer is just that
         verdict = same(gold_text, text)
     if verdict:
         return _verdict(True, answer)

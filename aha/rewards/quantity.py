@@ -14,6 +14,7 @@ MAX_UNIT_TOKENS = 16
 
 
 def scalar(tokens: list[Token]) -> Form:
+    """One value with its unit, or words."""
     if all(token.kind in ("text", "word") for token in tokens):
         spelled = words(" ".join(token.text for token in tokens))
         if isinstance(spelled, Words) and len(tokens) == 1 and len(tokens[0].text.strip()) <= 3:
@@ -31,9 +32,12 @@ def scalar(tokens: list[Token]) -> Form:
 def _unit(tokens: list[Token]) -> tuple[list[Token], str | None]:
     """Split a unit off the end, or a currency sign off the front."""
     if tokens[0].kind == "cur":
+        if len(tokens) > 1 and tokens[1].kind == "cur":
+            raise Unreadable("not_understood")
         name = units.canonical(tokens[0].text)
         core, after = _unit(tokens[1:]) if len(tokens) > 1 else ([], None)
-        if after in units.MONEY | {"%"} and after != name:
+        rate = any(token.text in ("per", "/") or "per " in token.text for token in tokens)
+        if not units.agree(name, after) and (not rate or after in units.MONEY):
             raise Unreadable("not_understood")
         return core, name
     if tokens[0].text == "-" and len(tokens) > 1 and tokens[1].kind == "cur":
@@ -89,6 +93,7 @@ def _unit_token(tokens: list[Token], at: int, floor: int) -> bool:
 
 
 def colon(parts: list[list[Token]]) -> Form:
+    """A time or ratio, of the parts between its colons."""
     if not all(parts):
         raise Unreadable("not_understood")
     core, unit = _unit(parts[-1])
@@ -98,6 +103,7 @@ def colon(parts: list[list[Token]]) -> Form:
 
 
 def based(tokens: list[Token]) -> Form | None:
+    """`52_8`, `12A_{16}`, `101_{two}`; None if it is not a number in a base."""
     at = next((i for i, token in enumerate(tokens) if token.text == "_" and token.kind == "op"), -1)
     if at < 1:
         return None

@@ -14,6 +14,7 @@ Not covered:     a machine so loaded that an honest case needs more than its dea
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -39,7 +40,9 @@ FIRST_TRY = 0.6
 """Share of a case's seconds that the first try may take; the second gets the rest."""
 START_SECONDS = 120.0
 CACHE_SIZE = 50_000
-MAX_GOLD = 8192
+MAX_GOLD = 4096
+PIPE_BYTES = 1 << 18
+"""Above the largest job (answer and gold, every character escaped), so that writing never blocks."""
 WORKER = "from aha.rewards.worker import main; main()"
 """What a worker process runs."""
 
@@ -220,7 +223,10 @@ class GraderPool:
             start_new_session=True,
         )
         assert process.stdout is not None
+        assert process.stdin is not None
         os.set_blocking(process.stdout.fileno(), False)
+        with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere 64 KiB do
+            fcntl.fcntl(process.stdin.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         worker = _Worker(process, errors, time.monotonic())
         self._workers.append(worker)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
@@ -232,7 +238,7 @@ class GraderPool:
         found = [case.found.text, case.found.place, case.found.reason]
         job = {"id": worker.number, "kind": case.kind, "gold": case.gold, "found": found}
         assert worker.process.stdin is not None
-        try:  # below the pipe's 64 KiB, and the worker has read all that came before: never blocks
+        try:  # it fits into the pipe, which is empty: the worker has read all that came before
             worker.process.stdin.write(json.dumps(job).encode() + b"\n")
             worker.process.stdin.flush()
         except OSError:

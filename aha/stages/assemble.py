@@ -12,7 +12,7 @@ from aha.data import templates
 from aha.data.lengths import render_all
 from aha.data.order import Order
 from aha.data.templates import Template
-from aha.errors import ConfigError
+from aha.errors import ConfigError, RunError
 from aha.evals import run as evals
 from aha.models import load as models
 from aha.records import Prompt, Rendered
@@ -71,8 +71,14 @@ def assemble(
     reference = Reference(policy) if config.kl_coef else None
     optimizer = Optimizer(policy, config.optim, config.steps)
     state, alerts = State(), Alerts(max_gap=config.max_gap)
-    files.clean(folder / "checkpoints")
-    found = checkpoint.newest(folder / "checkpoints", warn=console.alert)
+    checkpoints = folder / "checkpoints"
+    files.clean(checkpoints)
+    found = checkpoint.newest(checkpoints, warn=console.alert)
+    if found is None and any(checkpoints.glob("step_*")):
+        raise RunError(
+            f"no checkpoint in {checkpoints} is whole, and to start over would overwrite what was "
+            f"reached. Put a copy of one back, or move {folder} away to start over"
+        )
     if found is not None:
         # frozen parts come from the base, trained ones from the checkpoint
         state = checkpoint.load(found, optimizer=optimizer, reference=reference)

@@ -270,6 +270,7 @@ def _export(
     )
     with new_folder(folder) as aside:
         model.save_pretrained(aside)
+        (aside / "model.safetensors").chmod(0o644)  # written for its owner alone
         tokenizer.save_pretrained(aside)
         write_json(
             aside / "provenance.json",

@@ -53,7 +53,7 @@ class RunFolder:
         folder = self.root / node.name
         folder.mkdir(exist_ok=True)
         if dag.status(node, self.root) == "new":
-            files.write_json(folder / "config.json", node.config)
+            files.write_text(folder / "config.toml", configuration.dump_toml(node.config))
             files.write_json(folder / dag.FINGERPRINT, {"fingerprint": node.fingerprint})
         return folder
 

@@ -75,13 +75,11 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
 
     Raises:
         DoesNotFit: even the smallest schedule is over the memory; says which part and what to change.
+        ModelError: the model's configuration cannot be read.
     """
-    from transformers import AutoConfig
+    from aha.models.load import DTYPES, count_parameters, describe, resolve_dtype
 
-    from aha.models.load import DTYPES, count_parameters, quiet, resolve_dtype
-
-    quiet()
-    described = AutoConfig.from_pretrained(folder)
+    described = describe(folder)
     text = described.get_text_config()
     parameters = count_parameters(described)
     dtype = resolve_dtype(recipe.model.dtype, described)

@@ -92,11 +92,13 @@ def events(run: Path, kind: str) -> list[dict]:  # type: ignore[type-arg]
     return [row for line in lines if (row := json.loads(line))["event"] == kind]
 
 
-def exact_task(path: Path, gold: str, *, rows: int = 16) -> str:
-    """A source of `rows` questions that all have the same answer, compared letter by letter."""
-    lines = [
-        json.dumps({"question": f"Say it, number {n}", "gold": gold, "kind": "exact"})
-        for n in range(rows)
-    ]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return str(path)
+def exact_task(folder: Path, gold: str, *, rows: int = 16) -> list[str]:
+    """Settings for questions that all have the same answer, compared letter by letter."""
+    folder.mkdir()
+    for split in ("train", "heldout"):
+        lines = [
+            json.dumps({"question": f"Say it, {split} {n}", "gold": gold, "kind": "exact"})
+            for n in range(rows)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return [f"data.train={folder}", f"data.heldout={folder}"]

@@ -21,11 +21,11 @@ def weights(run: Path, step: int):  # type: ignore[no-untyped-def]
 
 def test_it_learns_to_say_seven(aha: Callable[..., Said], recipe: Path, tmp_path: Path) -> None:
     """One digit of ten is right and is rewarded with nothing but the group's mean to compare with."""
-    task = exact_task(tmp_path / "seven.jsonl", "7")
+    task = exact_task(tmp_path / "seven", "7")
     said = aha(
         "run", recipe, *short(
-            f"data.train={task}", f"data.heldout={task}", "zero.steps=16", "zero.prompts_per_step=4",
-            "zero.group_size=16", "zero.rewards={accuracy=1.0}", "zero.optim.lr=0.02",
+            *task, "zero.steps=16", "zero.prompts_per_step=4",
+            "zero.group_size=16", "zero.rewards={accuracy=1.0}", "zero.optim.lr=0.01",
             "zero.kl_coef=0.0", "zero.dynamic_sampling=0", "zero.checkpoint_every=16",
             "zero.eval.problems=8", "zero.eval.samples=4",
         )
@@ -34,9 +34,10 @@ def test_it_learns_to_say_seven(aha: Callable[..., Said], recipe: Path, tmp_path
     run = tmp_path / "runs" / "run"
     reward = curve(run, "reward/mean")
     assert reward[0] < 0.25  # 1 digit of 10, and not every answer is one digit
-    assert sum(reward[-3:]) / 3 > 0.7
+    assert sum(reward[-3:]) / 3 > 0.8
     before, after = curve(run, "heldout/pass_at_1")
-    assert after > before + 0.4
+    assert before < 0.3
+    assert after > 0.8
     assert max(curve(run, "policy/gap/mean")) < 1e-4
     rises = [b - a for a, b in pairwise(curve(run, "policy/entropy/mean"))]
     assert sum(rises) < 0  # it has made up its mind
@@ -98,10 +99,10 @@ def test_adapters_train_and_the_base_stays(
     aha: Callable[..., Said], recipe: Path, model: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("peft")
-    task = exact_task(tmp_path / "seven.jsonl", "7")
+    task = exact_task(tmp_path / "seven", "7")
     changes = short(
-        "model.lora_rank=4", "model.lora_alpha=16.0", "zero.steps=3", f"data.train={task}",
-        f"data.heldout={task}", "zero.group_size=16", "zero.optim.lr=0.05",
+        "model.lora_rank=4", "model.lora_alpha=16.0", "zero.steps=3", *task,
+        "zero.group_size=16", "zero.optim.lr=0.05",
     )  # fmt: skip
     said = aha("run", recipe, *changes)
     assert said.code == 0, said.text
@@ -114,8 +115,8 @@ def test_adapters_train_and_the_base_stays(
 
 
 def test_flat_groups_are_refilled(aha: Callable[..., Said], recipe: Path, tmp_path: Path) -> None:
-    task = exact_task(tmp_path / "seven.jsonl", "7", rows=64)
-    settings = [f"data.train={task}", f"data.heldout={task}", "zero.steps=2"]
+    task = exact_task(tmp_path / "seven", "7", rows=64)
+    settings = [*task, "zero.steps=2"]
     settings += ["zero.prompts_per_step=4", "zero.rewards={accuracy=1.0}", "zero.optim.lr=1e-6"]
     flat = {}
     for refills in (0, 3):

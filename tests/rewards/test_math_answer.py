@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from grading_bombs import BOMBS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,57 +59,6 @@ def test_the_same_text_is_right_even_if_nobody_can_read_it():
     assert grade("math", "\\sum_{k} k^2", "\\boxed{\\sum_{k} k^2}").status == "correct"
 
 
-BOMBS = [
-    "9**9**9",
-    "9^{9^{9}}",
-    "9^{9^{9^{9^{9}}}}",
-    "2^{2^{2^{2^{2^{2^{2}}}}}}",
-    "10^{10^{10}}",
-    "(10^{10})^{(10^{10})}",
-    "99999!",
-    "((9!)!)!",
-    "(10^{9})!",
-    "2^{99999999999}",
-    "1" * 5000,
-    "1" * 150 + "^{" + "9" * 150 + "}",
-    "0." + "3" * 4000,
-    "1e999999999",
-    "(" * 2000 + "1" + ")" * 2000,
-    "{" * 2000 + "1" + "}" * 2000,
-    "\\frac{1}{" * 800 + "2" + "}" * 800,
-    "\\sqrt{" * 600 + "2" + "}" * 600,
-    "\\sqrt" * 800 + "2",
-    "-" * 4000 + "1",
-    "2^" * 1300 + "2",
-    "\\left(" * 600,
-    "x" * 4000,
-    "x+" * 2000 + "x",
-    "(x+1)^{1000000}",
-    "(x+y+z)^{5000}",
-    "\\sin(" * 40 + "x" + ")" * 40,
-    "e^{e^{e^{e^{e^{e}}}}}",
-    "\\binom{10^{9}}{5 \\cdot 10^{8}}",
-    "1,2," * 1000,
-    "\\pm 1" * 500,
-    "\\text{" * 500 + "a" + "}" * 500,
-    "a" * 2000 + "!" * 2000,
-    "(a+)+" * 800,
-    "\\sum_{n=1}^{10^{12}} \\frac{1}{n^{2}}",
-    "\\int_0^{1} x^{x^{x^{x}}} dx",
-    "\\begin{pmatrix}" + "1&" * 1500 + "1\\end{pmatrix}",
-    "(2^{60000}+1)" * 60,
-    "\\frac{" + "2^{60000}+1}{3^{40000}+1}",
-    "\\cosh(\\cosh(\\cosh(1000)))",
-    "\\tan(10^{60000})",
-    "\\log_{2}(\\log_{2}(3^{40000}))",
-    "\\{1,\\{1,\\{1,\\{1,\\{1\\}\\}\\}\\}\\}" * 50,
-    "1 1/2 " * 600,
-    "≤" * 1300,
-    "½" * 1000,
-    "²" * 1300,
-]
-
-
 @pytest.mark.parametrize("bomb", BOMBS, ids=range(len(BOMBS)))
 def test_a_bomb_is_not_paid_and_ends_soon(bomb):
     for gold in ("7", "x+1", "\\sqrt{2}"):
@@ -135,7 +85,7 @@ def test_huge_responses_are_read_in_linear_time():
         "{",
     ):
         start = time.perf_counter()
-        grade("math", "7", piece * 100_000, mode="all")
+        grade("math", "7", f"answer{piece * 100_000}", mode="all")
         assert time.perf_counter() - start < 2.0, piece
 
 

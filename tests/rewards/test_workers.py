@@ -8,11 +8,11 @@ import sys
 import time
 
 import pytest
+from grading_bombs import BOMBS
 
 from aha.rewards import workers
 from aha.rewards.grade import grade
 from aha.rewards.workers import GraderPool
-from tests.rewards.test_math_answer import BOMBS
 
 HARD = ("x^2+2x+1", "\\boxed{(x+1)^2}")  # needs a worker: not settled by the caller
 
@@ -139,11 +139,11 @@ def test_a_worker_that_cannot_start_is_a_named_error(monkeypatch):
 
 
 def test_late_polling_does_not_lose_a_verdict_that_came_in_time():
-    with GraderPool(workers=1, seconds=0.5) as pool:
+    with GraderPool(workers=1, seconds=1.0) as pool:
         pool.submit("warm", "math", *HARD)
         pool.drain()
         pool.submit("a", "math", "x^2-1", "\\boxed{(x-1)(x+1)}")
-        time.sleep(1.5)  # the caller was busy for three deadlines
+        time.sleep(1.5)  # the caller was busy for more than two deadlines
         [(_, verdict)] = pool.poll()
         assert verdict.status == "correct"
         assert pool.killed == 0
