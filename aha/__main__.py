@@ -224,7 +224,9 @@ def grade(
             typer.echo(json.dumps(row, ensure_ascii=False))
         else:
             said = "" if row["extracted"] is None else f"  {row['extracted'][:60]!r}"
-            typer.echo(f"{number:>6}  {row['status']:<8} {row['reward']:.2f}{said}  {row['reason']}")
+            typer.echo(
+                f"{number:>6}  {row['status']:<8} {row['reward']:.2f}{said}  {row['reason']}"
+            )
     if not as_json:
         typer.echo("  ".join(f"{status} {count}" for status, count in sorted(counts.items())))
 

@@ -87,7 +87,16 @@ def test_imports_point_one_way(path):
 
 def test_only_light_modules_are_light():
     for path in MODULES:
-        if room(path) in ("records", "errors", "files", "config", "__main__", "report", "data", "rewards"):
+        if room(path) in (
+            "records",
+            "errors",
+            "files",
+            "config",
+            "__main__",
+            "report",
+            "data",
+            "rewards",
+        ):
             heavy = {n.split(".")[0] for n in imported(path, everywhere=False)} & HEAVY
             assert not heavy, f"{path} imports {heavy} at its top"
 

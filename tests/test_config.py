@@ -147,7 +147,9 @@ def test_typos_of_real_keys_get_the_right_suggestion():
         with pytest.raises(ConfigError) as caught:
             resolve(with_a_stage(nested(path, slip, 1)))
         right.append(f"has no '{slip}'; did you mean '{key}'?" in str(caught.value))
-    assert sum(right) >= 0.95 * len(cases), [c for c, ok in zip(cases, right, strict=True) if not ok]
+    assert sum(right) >= 0.95 * len(cases), [
+        c for c, ok in zip(cases, right, strict=True) if not ok
+    ]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,11 @@ def test_typos_of_real_keys_get_the_right_suggestion():
         ("name=other-1", ("name",), "other-1"),
         ("model.path=stage:pretrain", ("model", "path"), "stage:pretrain"),
         ("model.path=a folder/with=sign", ("model", "path"), "a folder/with=sign"),
-        ("data.train=data.jsonl?kind=math&split=a", ("data", "train"), "data.jsonl?kind=math&split=a"),
+        (
+            "data.train=data.jsonl?kind=math&split=a",
+            ("data", "train"),
+            "data.jsonl?kind=math&split=a",
+        ),
         ("data.suffix=", ("data", "suffix"), ""),
         ("data.suffix=请用中文", ("data", "suffix"), "请用中文"),
         ("zero.rewards={accuracy=2}", ("zero", "rewards"), {"accuracy": 2.0}),
@@ -240,7 +246,9 @@ positive = st.floats(min_value=1e-12, max_value=1e12)
     sharing=st.booleans(),
     pretrain=st.booleans(),
 )
-def test_to_toml_round_trip(tmp_path_factory, suffix, system, rewards, lr, clip, seed, sharing, pretrain):
+def test_to_toml_round_trip(
+    tmp_path_factory, suffix, system, rewards, lr, clip, seed, sharing, pretrain
+):
     recipe = resolve(
         {
             "seed": seed,
@@ -259,7 +267,9 @@ def test_to_toml_round_trip(tmp_path_factory, suffix, system, rewards, lr, clip,
     assert load(path) == recipe
 
 
-@pytest.mark.parametrize("odd", ["\x7f", "\x00", "\u2028", '"', "\\", "\r\n", "𝔘", "'''", '"""', "#"])
+@pytest.mark.parametrize(
+    "odd", ["\x7f", "\x00", "\u2028", '"', "\\", "\r\n", "𝔘", "'''", '"""', "#"]
+)
 def test_odd_characters_survive(tmp_path, odd):
     recipe = resolve({"data": {"suffix": f"a{odd}b"}, "zero": {"rewards": {f"a{odd}b": 1.0}}})
     path = written(tmp_path, "a.toml", "")

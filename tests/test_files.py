@@ -68,10 +68,18 @@ def test_a_new_folder_is_listed_and_whole(tmp_path):
         (aside / "sub").mkdir()
         (aside / "sub" / "a.bin").write_bytes(b"abc")
     listed = json.loads((final / "manifest.json").read_text())["files"]
-    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", FIPS 180
+    digest = (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", FIPS 180
+    )
     assert listed == {"sub/a.bin": {"bytes": 3, "sha256": digest}}
     assert files.verify(final) is None
-    assert inside(tmp_path) == ["x", "x/step", "x/step/manifest.json", "x/step/sub", "x/step/sub/a.bin"]
+    assert inside(tmp_path) == [
+        "x",
+        "x/step",
+        "x/step/manifest.json",
+        "x/step/sub",
+        "x/step/sub/a.bin",
+    ]
     with files.new_folder(final) as aside:  # the same again replaces it
         (aside / "b").write_bytes(b"")
     assert inside(final) == ["b", "manifest.json"]
@@ -83,9 +91,14 @@ def test_nothing_is_left_when_the_writer_fails(tmp_path, error):
     with files.new_folder(final) as aside:
         (aside / "a").write_text("old")
     before = inside(tmp_path)
-    with pytest.raises(error), files.new_folder(final) as aside:
-        (aside / "a").write_text("new")
-        raise error
+
+    def writes_half():
+        with files.new_folder(final) as aside:
+            (aside / "a").write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        writes_half()
     assert inside(tmp_path) == before
     assert (final / "a").read_text() == "old"
 

@@ -13,6 +13,8 @@ import torch
 
 from aha.config import Recipe, ZeroConfig
 from aha.errors import DoesNotFit
+from aha.rollout.local.cache import MIN_ROWS
+from aha.rollout.local.engine import PLACES
 
 MICRO_TOKENS = (512, 8192)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
@@ -116,8 +118,8 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
     parts["activations"] = micro * per_token
     wanted_rows = config.prompts_per_step * config.minibatches * config.group_size
     rows = min(256, wanted_rows)
-    groups = -(-rows // config.group_size) + 1
-    wanted_kv = (rows + 8) * decoded * token_bytes + (groups + 1) * prompt * token_bytes
+    places = min(wanted_rows // config.group_size, PLACES * rows // config.group_size + 1)
+    wanted_kv = ((rows + MIN_ROWS) * decoded + places * prompt) * token_bytes
     kv = min(wanted_kv, room - sum(parts.values()))
     parts["keys and values"] = kv
     resolved = Resolved(

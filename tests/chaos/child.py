@@ -114,11 +114,11 @@ def install(fault: Fault) -> None:
             if fault.torn and growing is not None and half is not None:
                 os.truncate(growing[0], half)
             os.kill(os.getpid(), signal.SIGKILL)
+        if half is not None:
+            growing = None  # what comes after this event knows that the write is over
         if kind == "open":
             size = os.stat(path).st_size if os.path.exists(path) else 0
             growing = (path, size)
-        elif kind == "rename":
-            growing = None
 
     def below(path: Any, at: Any = -1) -> str | None:
         """The absolute path if it lies in the folder."""

@@ -183,12 +183,12 @@ class Trials:
 
 
 def one_checkpoint(events: Sequence[tuple[int, str, str, bool]]) -> tuple[int, int]:
-    """First and last event of the second-last checkpoint: it is written, and an older one dropped."""
+    """First and last event of the last checkpoint: it is written, and an older one is dropped."""
     names = sorted({path.split("/")[2].split(".")[0] for _, _, path, _ in events if _in(path)})
-    name = names[-2]
+    name = names[-1]
     writing = [n for n, _, path, _ in events if _in(path) and f"{name}.tmp-" in path]
     first, last = writing[0], writing[-1]
-    after = [n for n, _, path, _ in events if n > last and not _in(path) and "events" not in path]
+    after = [n for n, _, path, _ in events if n > last and not path.startswith("zero/checkpoints")]
     return first, min(after) - 1
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -170,7 +171,7 @@ def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"not empty and not a run folder \(it holds thesis.txt\)"):
         begun(root, recipe())
     assert (root / "thesis.txt").read_text() == "x"
-    with pytest.raises(RunError, match="not a run folder: it has no recipe.toml"):
+    with pytest.raises(RunError, match=r"not a run folder: it has no recipe\.toml"):
         stored_recipe(root)
 
 
@@ -191,10 +192,8 @@ def test_a_run_killed_while_it_was_made_can_be_made_again(tmp_path, monkeypatch)
 
             with monkeypatch.context() as patch:
                 patch.setattr(owner, name, dies)
-                try:
+                with contextlib.suppress(KeyboardInterrupt):
                     begun(root, made)
-                except KeyboardInterrupt:
-                    pass
             begun(root, made)
             subprocess.run(["rm", "-r", str(root)], check=True)
 

@@ -104,12 +104,22 @@ def engine(of: Policy) -> LocalEngine:
 
 
 def trainer(
-    of: Policy, *, budget: int = 10_000, reference: Reference | None = None, total: int = 10, **more: Any
+    of: Policy,
+    *,
+    budget: int = 10_000,
+    reference: Reference | None = None,
+    total: int = 10,
+    **more: Any,
 ) -> Trainer:
     options = LossOptions(**more.pop("options", {}))
     config = OptimConfig(**{"lr": 1e-2, **more.pop("optim", {})})
     return Trainer(
-        of, Optimizer(of, config, total), options=options, budget=budget, reference=reference, **more
+        of,
+        Optimizer(of, config, total),
+        options=options,
+        budget=budget,
+        reference=reference,
+        **more,
     )
 
 

@@ -78,7 +78,9 @@ def test_weights_sum_to_what_they_must(aggregation):
 rewards = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=2, max_size=6)
 
 
-@given(st.lists(st.tuples(rewards, st.integers(0, 2**6 - 1)), min_size=1, max_size=4), st.booleans())
+@given(
+    st.lists(st.tuples(rewards, st.integers(0, 2**6 - 1)), min_size=1, max_size=4), st.booleans()
+)
 def test_answer_mean_weights_are_one_over_all_answers(made, kl):
     groups = [
         group(

@@ -56,6 +56,22 @@ def test_a_loss_that_is_not_finite_changes_nothing(budget, dtype):
     assert same(weights(of), weights(twin))
 
 
+@pytest.mark.parametrize("losses", [[math.nan, 0.5], [0.5, math.inf], [-math.inf, 0.5]])
+def test_one_micro_batch_whose_loss_is_not_finite_is_enough(monkeypatch, losses):
+    of = policy()
+    worker = trainer(of, budget=5)
+    before, real, given = weights(of), worker._backward, iter(losses)
+
+    def finite_gradient(*args):
+        real(*args)
+        return next(given)
+
+    monkeypatch.setattr(worker, "_backward", finite_gradient)
+    trees = [Tree(PROMPT, [Unit((8, 9), columns(2))])] * 2
+    assert not worker.step(trees, 0, on_policy=True).made
+    assert same(before, weights(of))
+
+
 def test_a_finite_loss_with_a_gradient_that_is_not_changes_nothing():
     of = policy()
     worker = trainer(of)
@@ -113,9 +129,11 @@ def test_metrics_by_hand():
         -1,
     )
     for budget in (10_000, 6):
-        metrics = trainer(of, budget=budget, optim={"lr": 1e-9}).step(
-            [Tree(PROMPT, units)], 0, on_policy=True
-        ).metrics
+        metrics = (
+            trainer(of, budget=budget, optim={"lr": 1e-9})
+            .step([Tree(PROMPT, units)], 0, on_policy=True)
+            .metrics
+        )
         assert metrics["policy/loss"] == pytest.approx(-0.25 * sum(gain), rel=1e-4)
         assert metrics["policy/ratio/mean"] == pytest.approx(sum(ratio) / 5, rel=1e-4)
         assert metrics["policy/ratio/max"] == pytest.approx(math.exp(0.5), rel=1e-4)

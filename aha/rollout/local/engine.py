@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.errors import DoesNotFit
+from aha.errors import DoesNotFit, RunError
 from aha.models.policy import Policy, pack
 from aha.records import Rollout, Stopped
 from aha.rollout.engine import SamplingParams
@@ -319,6 +319,12 @@ class LocalEngine:
             token, logp = draw(
                 logits[some], uniform[some], temperature=temperature, top_p=top_p, top_k=top_k
             )
+            if not bool(torch.isfinite(logp).all()):
+                raise RunError(
+                    f"the model gives logits that are not finite (policy version {self.version}): its "
+                    "weights are damaged, or the last update was too large. Go back to an older "
+                    "checkpoint, or use model.dtype='float32' or a lower zero.optim.lr"
+                )
             for row, t, lp in zip(rows, token.tolist(), logp.tolist(), strict=True):
                 tokens[row], logps[row] = t, lp
         return tokens, logps
