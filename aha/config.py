@@ -321,8 +321,7 @@ def dump_toml(values: Mapping[str, Any]) -> str:
         nested = {key: item for key, item in value.items() if isinstance(item, dict)}
         for key, item in value.items():
             if key not in nested and item is not None:
-                written = json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
-                lines.append(f"{_toml_key(key)} = {written}")
+                lines.append(f"{_toml_key(key)} = {_toml_value(item)}")
         for key, item in nested.items():
             table(f"{name}.{_toml_key(key)}" if name else _toml_key(key), item)
 
@@ -382,10 +381,13 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         value = text  # a bare word is a string
     *path, last = key.strip().split(".")
     table = raw
+    section: type[BaseModel] | None = Recipe
     for part in path:
-        if table.get(part) is None:
-            table[part] = {}
+        field = section.model_fields.get(part) if section else None
+        if table.get(part) is None:  # a table of names keeps its other defaults
+            table[part] = dict(field.default) if field and isinstance(field.default, dict) else {}
         table = table[part]
+        section = _section(section, part) if section and field else None
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
     table[last] = value
@@ -409,7 +411,7 @@ def _plain(error: ValidationError) -> str:
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     section: type[BaseModel] = Recipe
     for part in location[:-1]:
-        section = _section(section, str(part))
+        section = _section(section, str(part)) or section
     key, known = str(location[-1]), sorted(section.model_fields)
     name = ".".join(str(part) for part in location[:-1])
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -421,22 +423,19 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     return f"{f'[{name}]' if name else 'the recipe'} has no '{key}'; {hint}"
 
 
-def _section(section: type[BaseModel], name: str) -> type[BaseModel]:
-    """The section type of a field, also when it is written `Section | None`."""
+def _section(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section type of a field, also when it is written `Section | None`; None for a value."""
     kind = section.model_fields[name].annotation
     for candidate in (kind, *getattr(kind, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
-    raise KeyError(name)
+    return None
 
 
 def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name in section.model_fields:
         keys.append(prefix + name)
-        try:
-            nested = _section(section, name)
-        except KeyError:
-            continue
-        keys += _all_keys(nested, f"{prefix}{name}.")
+        if nested := _section(section, name):
+            keys += _all_keys(nested, f"{prefix}{name}.")
     return keys

@@ -3,7 +3,7 @@ import math
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aha import config
@@ -246,6 +246,7 @@ positive = st.floats(min_value=1e-12, max_value=1e12)
     sharing=st.booleans(),
     pretrain=st.booleans(),
 )
+@settings(max_examples=40)
 def test_to_toml_round_trip(
     tmp_path_factory, suffix, system, rewards, lr, clip, seed, sharing, pretrain
 ):
@@ -291,3 +292,11 @@ def test_every_field_says_what_it_is():
         )
         assert nested_section or (field.description or "").strip(), f"{path} {key}"
     assert all((section.__doc__ or "").strip() for section in sections)
+
+
+def test_one_reward_by_override_keeps_the_others(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text("[zero]\nsteps = 2\n")
+    loaded = config.load(path, ["zero.rewards.format=0.5"])
+    assert loaded.zero is not None
+    assert loaded.zero.rewards == {"accuracy": 1.0, "format": 0.5}

@@ -84,6 +84,7 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
     check_supported(policy)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()  # without this transformers does not checkpoint; every dropout is 0 already
     if config.lora_rank:
         policy = Policy(_with_adapters(model, config))
     eos: list[int] = []

@@ -105,7 +105,7 @@ def load(checkpoint: Path, *, optimizer: Optimizer, reference: Reference | None)
 
 def newest(folder: Path, *, warn: Callable[[str], None] = lambda text: None) -> Path | None:
     """The newest whole checkpoint; damaged ones are reported and passed over."""
-    for path in sorted(folder.glob("step_*"), reverse=True):
+    for path in sorted(folder.glob("step_*"), key=_step_of, reverse=True):
         if files.TMP in path.name:
             continue
         wrong = files.verify(path)
@@ -122,13 +122,19 @@ def prune(folder: Path, *, keep_last: int, best_step: int, step: int | None = No
         step: where the run is now. Later checkpoints (damaged, or the run was resumed from an
             earlier one because of them) are left alone and do not count as the newest.
     """
-    paths = sorted(path for path in folder.glob("step_*") if files.TMP not in path.name)
+    whole = [path for path in folder.glob("step_*") if files.TMP not in path.name]
+    paths = sorted(whole, key=_step_of)
     if step is not None:
-        paths = [path for path in paths if path.name <= step_name(step)]
+        paths = [path for path in paths if _step_of(path) <= step]
     for path in paths[:-keep_last]:
         if path.name != step_name(best_step):
             (path / files.MANIFEST).unlink(missing_ok=True)  # from here on it does not count
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _step_of(path: Path) -> int:
+    digits = path.name.removeprefix("step_").partition(files.TMP)[0]
+    return int(digits) if digits.isdigit() else -1
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

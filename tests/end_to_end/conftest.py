@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aha.train.run import Run
 from tests.chaos.small_run import make_model, write_recipe
 
 
@@ -76,6 +79,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
+def plain(said: Said, code: int, *parts: str) -> None:
+    """The exit code, every part in what was printed (wherever it is folded), and no traceback."""
+    assert said.code == code, said.text
+    text = "".join(said.text.split())
+    for part in parts:
+        assert "".join(part.split()) in text, said.text
+    assert "Traceback" not in said.text
+    assert "mistake in aha" not in said.text
+
+
 def short(*more: str) -> list[str]:
     """Overrides: one step a phase, no evaluation. Each of `more` is one `section.key=value`."""
     settings = ["zero.minibatches=1", "zero.eval_every=0", "zero.eval.problems=1", *more]
@@ -102,3 +115,16 @@ def exact_task(folder: Path, gold: str, *, rows: int = 16) -> list[str]:
         ]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     return [f"data.train={folder}", f"data.heldout={folder}"]
+
+
+def signalled(monkeypatch: pytest.MonkeyPatch, at_step: int, *numbers: signal.Signals) -> None:
+    """The signals arrive while the answers of a step are written."""
+    write = Run._write_rollouts
+
+    def writing(self: Run, number: int, *rest: Any) -> None:
+        if number == at_step:
+            for each in numbers:
+                os.kill(os.getpid(), each)
+        write(self, number, *rest)
+
+    monkeypatch.setattr(Run, "_write_rollouts", writing)

@@ -1,5 +1,6 @@
 """The whole RL stage on a tiny model: it learns, and every switch runs and does what it says."""
 
+import signal
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.end_to_end.conftest import Said, exact_task, metrics, short
+from tests.chaos import same
+from tests.end_to_end.conftest import Said, exact_task, metrics, short, signalled
 
 
 def curve(run: Path, name: str) -> list[float]:
@@ -153,3 +155,39 @@ def test_answers_that_are_cut_can_be_masked_or_fined(
     assert rows["mask"]["optim/tokens/sum"] == 0
     assert rows["fine"]["reward/overlong/mean"] == -1
     assert rows["fine"]["reward/mean"] == rows["keep"]["reward/mean"] - 1
+
+
+STATES = {
+    "adapters": ["model.lora_rank=4", "zero.optim.lr=0.02"],
+    "bfloat16": ["model.dtype=bfloat16", "zero.max_gap=1.0"],
+    "schedule": ["zero.optim.schedule=cosine", "zero.optim.warmup_steps=2"],
+    "trainer's log-probabilities": ["zero.old_logprobs=trainer", "zero.truncated_is=2.0"],
+    "no reference": ["zero.kl_coef=0.0"],
+    "adapters, no reference": ["model.lora_rank=4", "zero.kl_coef=0.0"],
+}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(name, marks=[] if name == "adapters" else [pytest.mark.slow]) for name in STATES],
+)
+def test_every_kind_of_state_survives_a_stop(
+    aha: Callable[..., Said],
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    """Stopped after the second phase and resumed: the same bytes as without (see also chaos/)."""
+    task = exact_task(tmp_path / "seven", "7")
+    words = short(*task, "zero.minibatches=2", "zero.group_size=8", *STATES[state])
+    assert aha("run", recipe, *words, "--set", "name=whole").code == 0
+    signalled(monkeypatch, 3, signal.SIGTERM)
+    said = aha("run", recipe, *words, "--set", "name=halves")
+    assert said.code == 130, said.text
+    monkeypatch.undo()
+    said = aha("resume", tmp_path / "runs" / "halves")
+    assert said.code == 0, said.text
+    assert same.difference(tmp_path / "runs" / "whole", tmp_path / "runs" / "halves") is None
+    norms = curve(tmp_path / "runs" / "whole", "optim/grad_norm")
+    assert norms[-1] > 0  # there was something to remember

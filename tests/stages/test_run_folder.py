@@ -44,7 +44,7 @@ def test_a_run_folder_is_readable_without_us(tmp_path):
         folder.finish(node, {"step": 3})
     assert tomllib.loads((root / "recipe.toml").read_text())["zero"]["steps"] == 3
     assert load(root / "recipe.toml") == made == stored_recipe(root)
-    assert json.loads((stage / "config.json").read_text())["zero"]["steps"] == 3
+    assert tomllib.loads((stage / "config.toml").read_text())["zero"]["steps"] == 3
     assert json.loads((root / "env.json").read_text())["versions"]["torch"]
     done = json.loads((stage / "DONE").read_text())
     assert done == {"fingerprint": node.fingerprint, "step": 3}
