@@ -83,6 +83,12 @@ def assemble(
         # frozen parts come from the base, trained ones from the checkpoint
         state = checkpoint.load(found, optimizer=optimizer, reference=reference)
         alerts.load_state_dict(state.alerts)
+        checkpoint.prune(  # the attempt before may have been killed at it
+            checkpoints,
+            keep_last=config.keep_last,
+            best_step=state.best_step,
+            step=state.step,
+        )
         console.note(f"resuming from {found.name} (attempt {run_folder.attempt})")
     metrics = MetricsFile(folder / "metrics.jsonl")
     metrics.truncate_after(state.step if found is not None else -1)

@@ -74,8 +74,8 @@ def gates(
 ) -> dict[str, Any]:
     """Measure the gates; shares are 0..1. `passed` names each gate's verdict.
 
-    Steps written in answers (`steps_right`) and the last number of an answer, whatever its form
-    (`last_number_right`), are given for judgement and have no bound.
+    Steps written in answers (`steps_right`), the last number of an answer's first turn, whatever its
+    form (`last_number_right`), and the same by style are given for judgement and have no bound.
     """
     model.eval()
     table: dict[str, Any] = {"drills_right": _drills(model, tokenizer, drills_n, seed)}
@@ -88,6 +88,7 @@ def gates(
     # sampling ends at </answer> as it does in training
     texts = [t.split("</answer>")[0] + "</answer>" * ("</answer>" in t) for t in texts]
     golds = [prompt.gold for prompt in held for _ in range(samples)]
+    turns = [text.split("User:")[0] for text in texts]  # a base may go on with a talk of its own
     right = [_answer(text) == gold for text, gold in zip(texts, golds, strict=True)]
     groups = [right[i : i + samples] for i in range(0, len(right), samples)]
     table |= {
@@ -97,10 +98,10 @@ def gates(
         "pass@k": _share([any(group) for group in groups]),
         "informative": _share([any(group) and not all(group) for group in groups]),
         "last_number_right": _share(
-            [_last(text) == gold for text, gold in zip(texts, golds, strict=True)]
+            [_last(turn) == gold for turn, gold in zip(turns, golds, strict=True)]
         ),
         "steps_right": _share([good for text in texts for good in _steps(text)]),
-        "styles": _styles(texts, golds),
+        "styles": _styles(turns, golds),
         "tokens_mean": sum(map(len, tokenizer(texts)["input_ids"])) / len(texts),
         "k": samples,
         "problems": len(held),

@@ -61,6 +61,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         )
         with on_signal(stop, console):
             train(running)
+        graders.forget()  # the last checkpoint did, unless a kill came between
     return _finish(folder, running.state.step, running.state.best_step, console)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from aha.config import Recipe, ZeroConfig
 from aha.errors import DoesNotFit
-from aha.rollout.local.cache import MIN_ROWS
+from aha.rollout.local.cache import MIN_ROWS, kept_dtype
 from aha.rollout.local.engine import PLACES
 
 MICRO_TOKENS = (512, 8192)
@@ -104,7 +104,8 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
     fixed = sum(parts.values())
 
     prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
-    token_bytes = kv_token_bytes(text, size)
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    token_bytes = kv_token_bytes(text, kept_dtype(DTYPES[dtype], where).itemsize)
     per_token = activation_bytes(text, size, checkpointing=recipe.model.gradient_checkpointing)
     longest = prompt + answer
     decoded = max(answer, config.eval.max_answer_tokens)

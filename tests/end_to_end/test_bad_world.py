@@ -292,6 +292,39 @@ def test_a_stop_saves_and_goes_on_to_the_same_bytes(
     assert same.difference(unbroken, run) is None
 
 
+def test_other_threads_and_memory_do_not_change_a_run_that_was_begun(
+    aha: Aha, recipe: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were resolved at its first start; they change rounding and schedule."""
+    signalled(monkeypatch, 3, signal.SIGTERM)
+    assert aha("run", recipe).code == 130
+    monkeypatch.undo()
+    changes = ["--set", "threads=2", "--set", "memory_gb=8.0"]
+    plain(aha("run", recipe, *changes), 0, "resuming from step_000004", "1 threads")
+    assert torch.get_num_threads() == 1
+    assert same.difference(unbroken, tmp_path / "runs" / "run") is None
+
+
+@pytest.mark.slow
+def test_a_stop_from_outside(aha: Aha, recipe: Path, unbroken: Path, tmp_path: Path) -> None:
+    """As a terminal does it: the whole group of a process of its own gets the signal."""
+    command = [sys.executable, "-m", "aha", "run", str(recipe)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert any(line.startswith("step 1/6") for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 130, rest + errors
+    assert "stopped after step" in errors
+    assert "Traceback" not in errors
+    run = tmp_path / "runs" / "run"
+    plain(aha("resume", run), 0, "resuming from")
+    assert same.difference(unbroken, run) is None
+
+
 def test_the_second_stop_leaves_at_once(
     aha: Aha, recipe: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from aha.errors import DoesNotFit
 from aha.models.attention import register
 from aha.models.policy import Policy
 from aha.rollout.engine import SamplingParams
+from aha.rollout.local.cache import kept_dtype
 from aha.train import plan
 from aha.train.plan import HEADROOM, kv_token_bytes
 
@@ -76,7 +77,8 @@ def test_adapters_need_no_reference_and_little_optimizer(folders):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_key_value_bytes_are_those_of_the_real_cache(kind, dtype):
     shape = engine(policy(kind, dtype=dtype))._token_shape()
-    assert kv_token_bytes(architecture(kind)[1], dtype.itemsize) == shape.token_bytes
+    kept = kept_dtype(dtype, torch.device("cpu"))
+    assert kv_token_bytes(architecture(kind)[1], kept.itemsize) == shape.token_bytes
 
 
 def test_too_little_memory_says_what_to_change(folders):

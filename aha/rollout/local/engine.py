@@ -17,7 +17,14 @@ from aha.errors import DoesNotFit, RunError
 from aha.models.policy import Policy, pack
 from aha.records import Rollout, Stopped
 from aha.rollout.engine import SamplingParams
-from aha.rollout.local.cache import MIN_ROWS, Cache, DecodeLayout, PrefillLayout, Shape
+from aha.rollout.local.cache import (
+    MIN_ROWS,
+    Cache,
+    DecodeLayout,
+    PrefillLayout,
+    Shape,
+    kept_dtype,
+)
 from aha.rollout.local.random import answer_key, uniforms
 from aha.rollout.local.sampling import draw
 
@@ -403,7 +410,7 @@ class LocalEngine:
                 layers=probe.layers,
                 heads=probe.key.shape[1],
                 width=probe.key.shape[3],
-                dtype=probe.key.dtype,
+                dtype=kept_dtype(probe.key.dtype, self._device),
                 device=self._device,
             )
         return self._shape
