@@ -74,13 +74,13 @@ def evaluate(
             finished folder starts it anew.
     """
     said = dict(receipt) | {"weights": weights}
-    done = folder / "result.json"
+    done, partial = folder / "result.json", folder / "samples.partial.jsonl"
     if done.exists():
         stored = json.loads(done.read_text("utf-8"))
         if stored["receipt"] == said:
+            partial.unlink(missing_ok=True)  # a kill may have come between the two
             return Result(stored["numbers"], stored["receipt"], stored["by"])
     questions = questions[: config.problems]
-    partial = folder / "samples.partial.jsonl"
     rows = _resumed(partial, said)
     params = SamplingParams(
         max_tokens=receipt["max_answer_tokens"],

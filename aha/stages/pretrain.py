@@ -14,7 +14,6 @@ Folder: `metrics.jsonl`, `tokenizer/`, `checkpoints/step_N/`, and `model/`, the 
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,18 +22,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from aha.config import OptimConfig, PretrainConfig, Recipe
+from aha.config import PretrainConfig, Recipe
 from aha.data import corpus
 from aha.data.corpus_rows import RowStream
 from aha.errors import ConfigError, RunError, Stopped
-from aha.files import json_line, new_folder, read_jsonl, sha256, verify, write_json, write_jsonl
+from aha.files import new_folder, sha256, verify, write_json
 from aha.models.architecture import Balance, build
 from aha.models.tokenizer import train_tokenizer
+from aha.report.metrics import MetricsFile
 from aha.stages.pretrain_gates import gates
+from aha.train.checkpoint import newest, prune, save_tensors, step_name
+from aha.train.optim import Optimizer
 
 KEEP = 2
 """Newest checkpoints kept."""
@@ -78,15 +80,16 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(config, recipe.seed, folder / "tokenizer")
     trainer = Trainer(config, recipe.seed, tokenizer)
-    attempt = trainer.resume(folder)
+    trainer.resume(folder / "checkpoints")
+    metrics = MetricsFile(folder / "metrics.jsonl")
+    attempt = 1 + max((row["attempt"] for row in metrics.rows()), default=0)
+    metrics.truncate_after(trainer.step if trainer.step else -1)
     started = time.monotonic()
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics, trainer.balance:
+    with trainer.balance:
         while trainer.step < trainer.steps:
-            line = {**trainer.update(), "attempt": attempt}
-            metrics.write(json_line(line) + "\n")
-            metrics.flush()
+            row = metrics.append(trainer.step + 1, trainer.update(), attempt=attempt)
             if log:
-                log(line)
+                log(row)
             stopping = stop is not None and stop()
             last = trainer.step == trainer.steps
             if last or stopping or trainer.step % config.checkpoint_every == 0:
@@ -124,7 +127,6 @@ class Trainer:
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
         self.model = build(config, seed=seed, pad=pad, eos=eos).train()
         self.named = dict(self.model.named_parameters())  # tied weights once
-        self.optimizer = _adamw(self.named, config.optim)
         self.balance = Balance(self.model)
         self.rows = RowStream(
             document=partial(corpus.document, seed),
@@ -133,85 +135,66 @@ class Trainer:
             context=config.context,
         )
         self.steps = math.ceil(config.tokens / config.batch_tokens)
+        self.optimizer = Optimizer(self.model, config.optim, self.steps)
         self.step = 0
 
-    def update(self) -> dict[str, Any]:
-        """One optimizer step; its metrics line."""
+    def update(self) -> dict[str, float | None]:
+        """One optimizer step; its metrics."""
         started = time.perf_counter()
         config = self.config
-        lr = learning_rate(config.optim, self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         tokens = torch.tensor(self.rows.take(config.batch_tokens // config.context))
         loss = next_token_loss(self.model, tokens)
         balance = self.balance.loss(len(tokens))
         (loss + config.balance_coef * balance).backward()
-        norm = nn.utils.clip_grad_norm_(self.named.values(), config.optim.grad_clip)
-        if not math.isfinite(float(norm)):
+        norm, lr, made = self.optimizer.step(self.step)
+        if not made:
             raise RunError(
                 f"pretraining diverged at step {self.step + 1}: loss {float(loss.detach())}, "
-                f"gradient norm {float(norm)}; lower pretrain.optim.lr={config.optim.lr}"
+                f"gradient norm {norm}; lower pretrain.optim.lr={config.optim.lr}"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         load = self.balance.load()
         moving = self.step < BIAS_STOPS * self.steps
         self.balance.step(config.bias_rate if moving else 0.0)
         self.step += 1
         return {
-            "step": self.step,
             "pretrain/loss": float(loss.detach()),
             "pretrain/expert_load/max": float(load.max()),
             "pretrain/tokens/sum": config.batch_tokens,
             "optim/lr": lr,
-            "optim/grad_norm": float(norm),
+            "optim/grad_norm": norm,
             "rate/update_tokens_per_s": config.batch_tokens / (time.perf_counter() - started),
         }
 
-    def weights(self) -> dict[str, Tensor]:
-        """Parameters and router biases by name."""
-        biases = {k: v for k, v in self.model.named_buffers() if k.endswith("correction_bias")}
-        return {**{name: p.detach() for name, p in self.named.items()}, **biases}
+    def biases(self) -> dict[str, Tensor]:
+        """Router biases by name: state that is no parameter."""
+        return {k: v for k, v in self.model.named_buffers() if k.endswith("correction_bias")}
 
     def save(self, parent: Path) -> None:
         """Write `step_N` under `parent`, whole or not at all; older ones go."""
-        moments = {}
-        for name, parameter in self.named.items():
-            for key, value in self.optimizer.state[parameter].items():
-                moments[f"{name}:{key}"] = value
-        with new_folder(parent / f"step_{self.step:06d}") as aside:
-            # One metadata key: with more, the bytes differ between processes.
-            save_file(self.weights(), aside / "model.safetensors", {"format": "pt"})
-            save_file(moments, aside / "optimizer.safetensors", {"format": "pt"})
+        with new_folder(parent / step_name(self.step)) as aside:
+            save_tensors(aside / "optimizer.safetensors", self.optimizer.state() | self.biases())
             write_json(aside / "state.json", {"step": self.step, "rows": self.rows.cursor()})
-        for old in sorted(parent.glob("step_*[0-9]"))[:-KEEP]:
-            shutil.rmtree(old)
+        prune(parent, keep_last=KEEP, best_step=-1)
 
-    def resume(self, folder: Path) -> int:
-        """Continue from the newest whole checkpoint, if any; the number of this attempt from 0."""
-        path = folder / "metrics.jsonl"
-        lines = read_jsonl(path) if path.exists() else []
-        attempt = 1 + max((line["attempt"] for line in lines), default=-1)
-        saved = sorted((folder / "checkpoints").glob("step_*[0-9]"), reverse=True)
-        whole = next((place for place in saved if verify(place) is None), None)
-        if saved and whole is None:
-            raise RunError(
-                f"{saved[0]}: {verify(saved[0])}; delete {saved[0].parent} to start over"
-            )
-        if whole is not None:
-            state = json.loads((whole / "state.json").read_text("utf-8"))
-            weights = load_file(whole / "model.safetensors")
-            with torch.no_grad():
-                for name, here in self.weights().items():
-                    here.copy_(weights[name])
-            for key, value in load_file(whole / "optimizer.safetensors").items():
-                name, _, field = key.rpartition(":")
-                # Loaded tensors may be unaligned, which changes the last bits of sums.
-                self.optimizer.state[self.named[name]][field] = value.clone()
-            self.step = state["step"]
-            self.rows.seek(state["rows"])
-        write_jsonl(path, [line for line in lines if line["step"] <= self.step])
-        return attempt
+    def resume(self, parent: Path) -> None:
+        """Continue from the newest whole checkpoint, if any.
+
+        Raises:
+            RunError: there are checkpoints, and none is whole.
+        """
+        damaged: list[str] = []
+        whole = newest(parent, warn=damaged.append)
+        if whole is None:
+            if damaged:
+                raise RunError(f"{'; '.join(damaged)}. Delete {parent} to start over")
+            return
+        tensors = load_file(whole / "optimizer.safetensors")
+        self.optimizer.load_state(tensors)
+        for name, bias in self.biases().items():
+            bias.copy_(tensors[name])
+        state = json.loads((whole / "state.json").read_text("utf-8"))
+        self.step = state["step"]
+        self.rows.seek(state["rows"])
 
 
 def next_token_loss(model: Any, tokens: Tensor) -> Tensor:
@@ -219,37 +202,6 @@ def next_token_loss(model: Any, tokens: Tensor) -> Tensor:
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-
-
-def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
-    """Of optimizer step number `step`, from 0: linear warm-up, then the schedule to the end."""
-    if step < optim.warmup_steps:
-        return optim.lr * (step + 1) / optim.warmup_steps
-    done = (step - optim.warmup_steps) / max(1, steps - optim.warmup_steps)
-    left = {
-        "constant": 1.0,
-        "linear": 1.0 - done,
-        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
-    }[optim.schedule]
-    floor = 1.0 if optim.schedule == "constant" else optim.min_lr_share
-    return optim.lr * (floor + (1.0 - floor) * left)
-
-
-def _adamw(named: dict[str, nn.Parameter], optim: OptimConfig) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, not norms and embeddings."""
-    decays = {n for n, p in named.items() if p.ndim >= 2 and "embed" not in n}
-    groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in named.items() if n in decays]},
-        {"params": [p for n, p in named.items() if n not in decays], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=optim.lr,
-        betas=(optim.beta1, optim.beta2),
-        eps=optim.eps,
-        weight_decay=optim.weight_decay,
-        fused=True,
-    )
 
 
 def _export(

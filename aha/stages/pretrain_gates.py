@@ -66,7 +66,7 @@ def gates(
     model: Any,
     tokenizer: Any,
     *,
-    problems_n: int = 32,
+    problems_n: int = 64,
     samples: int = 16,
     drills_n: int = 256,
     tokens: int = 160,

@@ -85,11 +85,12 @@ class Optimizer:
         gradients = [m.grad for m in self.masters.values() if m.grad is not None]
         if not gradients:  # nothing informative in the whole step
             return 0.0, lr, True
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        total = torch.nn.utils.get_total_norm(gradients)
+        norm = float(total)
         made = math.isfinite(norm)
         if made:
-            if norm > self.config.grad_clip:
-                torch._foreach_mul_(gradients, self.config.grad_clip / norm)
+            clip = self.config.grad_clip
+            torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip, total)
             for group in self.adam.param_groups:
                 group["lr"] = lr
             self.adam.step()

@@ -7,7 +7,6 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha import config
-from aha.config import OptimConfig
 from aha.errors import ConfigError, RunError, Stopped
 from aha.files import sha256, verify
 from aha.stages import pretrain
@@ -78,7 +77,7 @@ def test_loading_gives_the_trained_model(unbroken):
     trainer = pretrain.Trainer(
         tiny().pretrain, 3, AutoTokenizer.from_pretrained(folder / "tokenizer")
     )
-    trainer.resume(folder)
+    trainer.resume(folder / "checkpoints")
     ids = torch.arange(40).reshape(2, 20) + 5
     with torch.no_grad():
         trained = trainer.model.eval()(ids).logits
@@ -97,12 +96,12 @@ def test_stop_and_resume_give_the_same_bytes(unbroken, tmp_path):
     assert [line["step"] for line in again] == [line["step"] for line in lines[4:]]
     assert sha256(result / "model.safetensors") == sha256(whole / "model.safetensors")
     kept = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    volatile = {"rate/update_tokens_per_s", "attempt"}
+    volatile = {"rate/update_tokens_per_s", "attempt", "time"}
     for one, two in zip(kept, lines, strict=True):
         assert {k: v for k, v in one.items() if k not in volatile} == {
             k: v for k, v in two.items() if k not in volatile
         }
-    assert [line["attempt"] for line in kept] == [0] * 4 + [1] * (len(lines) - 4)
+    assert [line["attempt"] for line in kept] == [1] * 4 + [2] * (len(lines) - 4)
 
 
 def test_a_kill_after_a_checkpoint_replays_from_it(unbroken, tmp_path):
@@ -131,7 +130,7 @@ def test_broken_checkpoints_are_named(tmp_path):
     steps = iter(range(1, 100))
     with pytest.raises(Stopped):
         run(tiny(), tmp_path, stop=lambda: next(steps) == 1)
-    (tmp_path / "checkpoints/step_000001/model.safetensors").write_bytes(b"x")
+    (tmp_path / "checkpoints/step_000001/optimizer.safetensors").write_bytes(b"x")
     with pytest.raises(RunError, match="step_000001"):
         run(tiny(), tmp_path)
 
@@ -148,28 +147,6 @@ def test_the_loss_is_cross_entropy_of_the_next_token():
             total -= math.log(float(p)) / 16
     loss = pretrain.next_token_loss(trainer_model, tokens)
     assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
-
-
-def test_learning_rate_by_hand():
-    optim = OptimConfig(lr=2.0, schedule="cosine", min_lr_share=0.1, warmup_steps=4)
-    rate = [pretrain.learning_rate(optim, step, 12) for step in range(12)]
-    assert rate[:4] == [0.5, 1.0, 1.5, 2.0]
-    assert rate[4] == 2.0
-    assert rate[8] == pytest.approx(2.0 * (0.1 + 0.9 * 0.5))
-    line = OptimConfig(lr=1.0, schedule="linear", min_lr_share=0.0)
-    assert pretrain.learning_rate(line, 3, 4) == pytest.approx(0.25)
-    assert pretrain.learning_rate(OptimConfig(lr=1.0), 99, 100) == 1.0
-
-
-def test_only_matrices_decay():
-    model = pretrain.build(tiny().pretrain, seed=0, pad=1, eos=0)
-    named = dict(model.named_parameters())
-    groups = pretrain._adamw(named, OptimConfig(weight_decay=0.1)).param_groups
-    spared = {id(p) for p in groups[1]["params"]}
-    assert groups[1]["weight_decay"] == 0.0
-    assert id(named["model.embed_tokens.weight"]) in spared
-    assert id(named["model.norm.weight"]) in spared
-    assert id(named["model.layers.1.mlp.experts.gate_up_proj"]) not in spared
 
 
 def test_numbers_that_do_not_fit_are_refused(tmp_path):
