@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 error, 2 configuration, 3 does not fit, 130 stopped.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -81,9 +82,12 @@ def run(
 def resume(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Go on with a run that was stopped or killed, from its newest whole checkpoint."""
     from aha.stages import launch
-    from aha.stages.run_folder import stored_recipe
+    from aha.stages.run_folder import started_in, stored_recipe
 
-    launch.run(stored_recipe(run), run, stage=None)
+    root = run.resolve()
+    recipe = stored_recipe(root)
+    with contextlib.chdir(started_in(root)):  # relative paths of the recipe mean that folder
+        launch.run(recipe, root, stage=None)
 
 
 @app.command()

@@ -35,7 +35,9 @@ class SamplingParams:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens={self.max_tokens}; an answer has at least one token")
         if not all(self.stop):
-            raise ValueError("stop: an empty string ends every answer before it begins; leave it out")
+            raise ValueError(
+                "stop: an empty string ends every answer before it begins; leave it out"
+            )
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(
                 f"temperature={self.temperature}, top_p={self.top_p}, top_k={self.top_k}: needs "

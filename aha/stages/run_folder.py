@@ -120,6 +120,15 @@ def stored_recipe(root: Path) -> Recipe:
     return configuration.load(root / RECIPE)
 
 
+def started_in(root: Path) -> Path:
+    """The folder that the run was started in, which its relative paths refer to; else this one."""
+    try:
+        folder = Path(json.loads((root / "env.json").read_text("utf-8"))["started_in"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Path.cwd()
+    return folder if folder.is_dir() else Path.cwd()
+
+
 def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> bool:
     """Refuse another recipe's folder, or set its stages aside; must the recipe be written?"""
     if not (root / RECIPE).exists():
@@ -189,6 +198,7 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     return {
         "aha": aha.__version__,
+        "started_in": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),

@@ -120,15 +120,23 @@ class Trials:
         rows = [line.split("\t") for line in log.read_text("utf-8").splitlines()]
         return [(int(number), kind, path, torn == "1") for number, kind, path, torn in rows]
 
-    def at_writes(self, *, elsewhere: int, every: int) -> None:
-        """Before each `every`-th write of one checkpoint, and `elsewhere` of the others."""
+    def at_writes(
+        self, *, elsewhere: int, every: int, between: tuple[int, int] | None = None
+    ) -> None:
+        """Before each `every`-th write of one checkpoint, and `elsewhere` of the others.
+
+        `between`: before every write with a number in this range instead.
+        """
         events = self.events()
         first, last = one_checkpoint(events)
         within = [e for e in events if first <= e[0] <= last]
         others = [e for e in events if not first <= e[0] <= last]
         print(f"{len(events)} writes in a run, {len(within)} of them in one checkpoint")
-        chosen = within[self.random.randrange(every) :: every]
-        chosen += sorted(self.random.sample(others, min(elsewhere, len(others))))
+        if between:
+            chosen = [e for e in events if between[0] <= e[0] <= between[1]]
+        else:
+            chosen = within[self.random.randrange(every) :: every]
+            chosen += sorted(self.random.sample(others, min(elsewhere, len(others))))
         for number, kind, path, torn in chosen:
             self.at_write(number, kind, path, torn=False)
             if torn:
@@ -237,6 +245,13 @@ def main(words: Sequence[str] | None = None) -> int:
         "--every", type=int, default=1, help="each n-th write of a checkpoint; 0: none"
     )
     parser.add_argument("--elsewhere", type=int, default=20, help="writes outside of it")
+    parser.add_argument(
+        "--between",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="instead: every write with these numbers, of the checkpoint or not",
+    )
     parser.add_argument("--graders", type=int, default=3, help="kills of grader processes only")
     given = parser.parse_args(words)
     start = time.perf_counter()
@@ -248,7 +263,7 @@ def main(words: Sequence[str] | None = None) -> int:
         trials = Trials(folder.resolve(), random.Random(given.seed))
         trials.prepare()
         if given.every:
-            trials.at_writes(elsewhere=given.elsewhere, every=given.every)
+            trials.at_writes(elsewhere=given.elsewhere, every=given.every, between=given.between)
         for number in range(given.kills):
             trials.at_random(number)
         for number in range(given.graders):

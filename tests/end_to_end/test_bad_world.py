@@ -360,6 +360,45 @@ def test_an_interrupted_evaluation_in_a_run_goes_on(
     assert same.difference(unbroken, run) is None
 
 
+def test_a_kill_between_a_result_and_the_removal_of_its_parts(
+    aha: Aha, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    (run / "zero" / "DONE").unlink()
+    shutil.rmtree(run / "zero" / "checkpoints" / "step_000006")
+    evaluation = run / "zero" / "eval" / "step_000006"
+    shutil.copy(evaluation / "samples.jsonl", evaluation / "samples.partial.jsonl")
+    plain(aha("resume", run), 0, "resuming from step_000004")
+    assert same.difference(unbroken, run) is None
+
+
+def test_a_kill_while_the_last_checkpoint_drops_an_older_one(
+    aha: Aha, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    (run / "zero" / "DONE").unlink()
+    shutil.copytree(
+        run / "zero" / "checkpoints" / "step_000004", run / "zero" / "checkpoints" / "step_000002"
+    )
+    (run / "zero" / "checkpoints" / "step_000002" / "manifest.json").unlink()
+    (run / "zero" / "grades.jsonl").write_text('{"key": "half a ver')
+    plain(aha("resume", run), 0, "resuming from step_000006")
+    assert same.difference(unbroken, run) is None
+
+
+def test_a_kill_before_the_recipe_was_written(
+    aha: Aha, recipe: Path, tmp_path: Path, unbroken: Path
+) -> None:
+    run = tmp_path / "runs" / "run"
+    run.mkdir(parents=True)
+    (run / ".lock").write_text("123")
+    (run / "recipe.toml.tmp-123").write_text("name = ")
+    plain(aha("run", recipe), 0)
+    assert same.difference(unbroken, run) is None
+
+
 def test_a_reader_that_goes_away_is_no_mistake(recipe: Path) -> None:
     """`aha plan | head -1` and the like."""
     command = [sys.executable, "-m", "aha", "--help"]

@@ -30,7 +30,9 @@ def test_volatile_are_times_rates_and_memory_only():
     steady = {n.split("/")[0] for n, it in METRICS.items() if not it.volatile}
     assert volatile == {"time", "rate", "memory"}
     assert not volatile & steady
-    assert {n for n, it in METRICS.items() if it.volatile and n.startswith("grade")} == by_the_machine
+    assert {
+        n for n, it in METRICS.items() if it.volatile and n.startswith("grade")
+    } == by_the_machine
 
 
 def test_the_page_in_docs_is_up_to_date():

@@ -228,3 +228,25 @@ def test_too_little_disk_is_said(tmp_path):
     run_folder.check_disk(tmp_path, 1)
     with pytest.raises(RunError, match=r"GB free; two checkpoints need"):
         run_folder.check_disk(tmp_path, 1 << 60)
+
+
+def test_a_resumed_run_stands_where_it_was_started(tmp_path, monkeypatch):
+    """Relative paths of a recipe mean the folder it was started in, wherever `resume` is typed."""
+    from aha import __main__ as command
+    from aha.stages import launch, run_folder
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    recipe = resolve({"name": "r", "zero": {"steps": 1}})
+    with opened(Path("runs/r"), recipe):
+        pass
+    stood: list[Path] = []
+    monkeypatch.setattr(launch, "run", lambda *_, **__: stood.append(Path.cwd()))
+    monkeypatch.chdir(there)
+    assert command._run(["resume", str(here / "runs" / "r")], debug=True) == 0
+    assert stood == [here]
+    assert Path.cwd() == there
+    (here / "runs" / "r" / "env.json").write_text("{}")
+    assert run_folder.started_in(here / "runs" / "r") == there
