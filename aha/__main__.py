@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aha import __version__
-from aha.errors import AhaError
+from aha.errors import AhaError, ConfigError
 
 app = typer.Typer(
     help="Grow reasoning in language models: the DeepSeek-R1 recipe as one program.",
@@ -31,6 +31,9 @@ app.add_typer(model_app, name="model")
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (.toml, .yaml, .json).")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override one field: section.key=value.")
+]
+MoreOverrides = Annotated[
+    list[str] | None, typer.Argument(hidden=True, help="More overrides after --set a.b=c.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -57,7 +60,10 @@ def _root(
 @app.command()
 def run(
     recipe: RecipeArgument,
-    stage: Annotated[str | None, typer.Argument(help="Only this stage and what it needs.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="STAGE", help="Only this stage and what it needs."),
+    ] = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and stop.")
@@ -68,14 +74,27 @@ def run(
 ) -> None:
     """Run a recipe, or one stage of it. What is done is not done again; what was begun goes on."""
     from aha import config
-    from aha.stages import launch
+    from aha.stages import dag, launch
 
+    stage, overrides = _stage_and_overrides(words, overrides)
     loaded = config.load(recipe, overrides)
+    dag.select(dag.graph(loaded), stage)
     if dry_run:
         typer.echo(config.to_toml(loaded))
         typer.echo(launch.plan_text(loaded))
         return
     launch.run(loaded, Path(loaded.run_dir) / loaded.name, stage=stage, rerun=rerun)
+
+
+def _stage_and_overrides(
+    words: list[str] | None, overrides: list[str] | None
+) -> tuple[str | None, list[str]]:
+    """`--set a=1 b=2 zero` puts b=2 and zero here: what has a sign is an override."""
+    stages = [word for word in words or [] if "=" not in word]
+    if len(stages) > 1:
+        raise ConfigError(f"{', '.join(stages)}: name one stage, or none for all")
+    more = [word for word in words or [] if "=" in word]
+    return (stages[0] if stages else None), [*(overrides or []), *more]
 
 
 @app.command()
@@ -91,12 +110,17 @@ def resume(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipeArgument,
+    words: MoreOverrides = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what a recipe needs: stages, tokens, memory by part, disk. Exit code 3: does not fit."""
     from aha import config
     from aha.stages import launch
 
-    loaded = config.load(recipe, overrides)
+    loaded = config.load(recipe, [*(overrides or []), *(words or [])])
     facts = launch.plan_facts(loaded)
     typer.echo(json.dumps(facts, indent=2) if as_json else launch.plan_text(loaded, facts))
 
@@ -104,6 +128,7 @@ def plan(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="Recipe to check as well.")] = None,
+    words: MoreOverrides = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +136,7 @@ def doctor(
     from aha import config
     from aha.stages import doctor as checks
 
-    loaded = config.load(recipe, overrides) if recipe else None
+    loaded = config.load(recipe, [*(overrides or []), *(words or [])]) if recipe else None
     found = checks.examine(loaded)
     if as_json:
         typer.echo(json.dumps([check.as_dict() for check in found], indent=2, ensure_ascii=False))

@@ -3,7 +3,8 @@
 import pytest
 
 from aha import __version__
-from aha.__main__ import _run, main
+from aha.__main__ import _run, _stage_and_overrides, main
+from aha.errors import ConfigError
 
 
 def test_version_and_help(capsys):
@@ -77,3 +78,10 @@ def test_an_interrupt_ends_with_130(capsys, monkeypatch):
         main(["run", "x.toml"])
     assert ended.value.code == 130
     assert "aha resume" in capsys.readouterr().err
+
+
+def test_overrides_may_follow_one_another():
+    assert _stage_and_overrides(None, ["a.b=1"]) == (None, ["a.b=1"])
+    assert _stage_and_overrides(["zero", "c=2"], ["a.b=1"]) == ("zero", ["a.b=1", "c=2"])
+    with pytest.raises(ConfigError, match="one stage"):
+        _stage_and_overrides(["zero", "pretrain"], None)
