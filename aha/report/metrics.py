@@ -105,7 +105,7 @@ METRICS: dict[str, Metric] = {
     "text/repetition/mean": _share("4-grams of an answer that it already had; mean over answers."),
     "policy/version": _max("Optimizer steps behind the weights that sampled.", "steps"),
     "policy/loss": _mean("The loss: surrogate plus KL term."),
-    "policy/entropy/mean": _mean("Entropy of the policy at answer tokens.", "nats/token"),
+    "policy/entropy/mean": _mean("Entropy at the answer tokens that were computed.", "nats/token"),
     "policy/kl/mean": _mean("KL(policy || reference), estimator k3.", "nats/token"),
     "policy/ratio/mean": _mean("Importance ratio, policy over sampler."),
     "policy/ratio/max": _max("Largest importance ratio."),

@@ -141,22 +141,23 @@ class Trainer:
         return float(loss.detach())
 
     def _metrics(self, sums: _Sums, norm: float, lr: float, on_policy: bool) -> dict[str, float]:
-        n = max(1, sums.tokens)
         metrics = {
             "policy/loss": sums.loss,
-            "policy/entropy/mean": sums.entropy / n,
             "optim/grad_norm": norm,
             "optim/lr": lr,
             "optim/tokens/sum": float(sums.tokens),
         }
+        if not sums.tokens:  # every group was flat: nothing was computed, so nothing is known
+            return metrics
+        metrics["policy/entropy/mean"] = sums.entropy / sums.tokens
         names = {"ratio": "policy/ratio/mean", "kl": "policy/kl/mean"}
         names |= {"clip_low": "policy/clip_low/share", "clip_high": "policy/clip_high/share"}
         for name, value in sums.by_name.items():
-            metrics[names[name]] = value / n
+            metrics[names[name]] = value / sums.tokens
         if "ratio" in sums.by_name:
             metrics["policy/ratio/max"] = sums.ratio_max
-        if on_policy and sums.tokens:
-            metrics["policy/gap/mean"] = sums.gap / n
+        if on_policy:
+            metrics["policy/gap/mean"] = sums.gap / sums.tokens
             metrics["policy/gap/max"] = sums.gap_max
         return metrics
 

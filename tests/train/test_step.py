@@ -98,6 +98,8 @@ def test_nothing_informative_works_and_changes_nothing():
     assert result.metrics["optim/tokens/sum"] == 0.0
     assert result.metrics["optim/grad_norm"] == 0.0
     assert all(math.isfinite(v) for v in result.metrics.values())
+    assert "policy/entropy/mean" not in result.metrics  # nothing was computed: not known, not 0
+    assert "policy/gap/mean" not in result.metrics
 
 
 def test_metrics_by_hand():
