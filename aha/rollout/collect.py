@@ -4,6 +4,7 @@ Graders work in their own processes while other answers still decode. The order 
 comes back is that of the questions and samples, whatever finished first.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -34,12 +35,14 @@ def collect(
     mode: str = "rl",
     tags: tuple[str, str] = ("think", "answer"),
     progress: Callable[[int, int], None] | None = None,
+    waited: Callable[[float], None] | None = None,
 ) -> list[Group]:
     """`n` scored answers to each question.
 
     Args:
         phase: names the phase in the graders' keys (and so in their journal).
         progress: called after each decoding step with answers ended and answer tokens so far.
+        waited: told the seconds that graders took after the last answer had been sampled.
 
     Raises:
         ValueError: two questions with one id (their answers could not be told apart).
@@ -75,11 +78,14 @@ def collect(
         grades.update(graders.poll(0))
         if progress:
             progress(len(rollouts), tokens)
+    sampled = time.perf_counter()
     while graders.pending():
         grades.update(graders.poll(0.05))
         if progress:
             progress(len(rollouts), tokens)
 
+    if waited:
+        waited(time.perf_counter() - sampled)
     groups: dict[str, list[Scored]] = {question.prompt.id: [] for question in questions}
     for key, rollout in sorted(rollouts.items(), key=lambda item: item[1].sample):
         prefill = by_id[rollout.prompt_id].prefill

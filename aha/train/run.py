@@ -215,7 +215,7 @@ class Run:
         self.graders.forget()  # verdicts before this checkpoint will not be asked for again
         self._improved = False
         seconds = time.perf_counter() - start
-        self._times["time/checkpoint_s"] = self._times.get("time/checkpoint_s", 0.0) + seconds
+        self._took("time/checkpoint_s", seconds)
         self.event("checkpoint", step=state.step, path=str(path), seconds=round(seconds, 3))
 
     def due(self, every: int) -> bool:
@@ -232,7 +232,10 @@ class Run:
         try:
             yield
         finally:
-            self._times[name] = self._times.get(name, 0.0) + time.perf_counter() - start
+            self._took(name, time.perf_counter() - start)
+
+    def _took(self, name: str, seconds: float) -> None:
+        self._times[name] = self._times.get(name, 0.0) + seconds
 
     # -- parts ----------------------------------------------------------------------------------------
 
@@ -255,6 +258,7 @@ class Run:
                 attempt=attempt,
                 tags=self.tags,
                 progress=progress,
+                waited=lambda seconds: self._took("time/grade_wait_s", seconds),
             )
 
     def _stream(self) -> SamplingParams:

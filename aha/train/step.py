@@ -129,6 +129,8 @@ class Trainer:
             sums.tokens += len(logp)
             sums.loss += float(loss.detach())
             sums.entropy += float(entropy.sum())
+            if "is_weight" in columns:
+                stats["is_weight"] = columns["is_weight"].sum()
             for name, value in stats.items():
                 if name == "ratio_max":
                     sums.ratio_max = max(sums.ratio_max, float(value))
@@ -151,6 +153,7 @@ class Trainer:
             return metrics
         metrics["policy/entropy/mean"] = sums.entropy / sums.tokens
         names = {"ratio": "policy/ratio/mean", "kl": "policy/kl/mean"}
+        names |= {"is_weight": "policy/is_weight/mean"}
         names |= {"clip_low": "policy/clip_low/share", "clip_high": "policy/clip_high/share"}
         for name, value in sums.by_name.items():
             metrics[names[name]] = value / sums.tokens
