@@ -91,15 +91,16 @@ def evaluate(
         stream=(receipt["seed"], "eval"),
     )
     answered = {row["problem"] for row in rows}
+    sampled = 0  # tokens, in this call
     for start in range(0, len(questions), BLOCK):
         block = questions[start : start + BLOCK]
         if all(q.prompt.id in answered for q in block):
             continue
-        before = len(rows)
+        before, spent = len(rows), sampled
 
-        def tell(done: int, tokens: int, before: int = before) -> None:
+        def tell(done: int, tokens: int, before: int = before, spent: int = spent) -> None:
             if progress:
-                progress(before + done, tokens)
+                progress(before + done, spent + tokens)
 
         groups = collect(
             engine,
@@ -116,6 +117,7 @@ def evaluate(
         new = [row for group in groups for row in _rows(group)]
         _append(partial, said, new)
         rows += new
+        sampled += sum(row["tokens"] for row in new)
     result = summarise(rows, said)
     files.write_jsonl(folder / "samples.jsonl", rows)
     files.write_json(done, asdict(result))

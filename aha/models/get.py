@@ -245,7 +245,7 @@ def _without_entry(name: str, models: Path, known: list[str]) -> Path:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ModelError(
-        f"no model {name!r} to get: {hint}Known by itself: {', '.join(known)}; others come from a "
+        f"no model {name!r} to get: {hint}known by itself: {', '.join(known)}; others come from a "
         "file (--source FILE.toml, see docs/models.md) or from the hub (ORG/NAME)"
     )
 
