@@ -148,7 +148,10 @@ def _inputs(
         if "name" in asked.keys or "split" in asked.keys:
             raise ConfigError(f"{source}: name= and split= are for folders and hub data sets")
         if not is_there:
-            raise DataError(f"no data at {path}{_near(path)}")
+            raise DataError(
+                f"no data at {path}{_near(path)}; a source is a file, a folder, a task "
+                f"({', '.join(TASKS)}) or a hub id (ORG/NAME)"
+            )
         if side == "heldout" and not config.heldout:
             raise DataError(
                 f"{path} is one file without a held-out part; "

@@ -48,10 +48,12 @@ class Optimizer:
             master = parameter.detach().float().clone()
             self.masters[name] = master
 
-            def keep(p: Tensor, master: Tensor = master) -> None:
+            room = torch.empty_like(master)  # kept: allocating it anew each step fragments memory
+
+            def keep(p: Tensor, master: Tensor = master, room: Tensor = room) -> None:
                 assert p.grad is not None
                 if master.grad is None:
-                    master.grad = p.grad.float()
+                    master.grad = room.copy_(p.grad)
                 else:
                     master.grad.add_(p.grad)
                 p.grad = None
