@@ -18,6 +18,8 @@ from aha.rollout.local.engine import PLACES
 
 MICRO_TOKENS = (512, 8192)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
+PROGRAM_BYTES = 500_000_000
+"""Python, torch, transformers, tokenizer and data of one process."""
 HEADROOM = 0.85
 """Share of the memory that the plan may use."""
 
@@ -100,7 +102,9 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
     vocabulary = text.vocab_size
     from aha.models.policy import CHUNK_BYTES
 
-    parts["head"] = 4 * max(CHUNK_BYTES, 4 * vocabulary)
+    chunks = 6 * max(CHUNK_BYTES, 4 * vocabulary)  # logits, shares and their gradients
+    parts["head"] = chunks + 2 * vocabulary * text.hidden_size * size
+    parts["program"] = PROGRAM_BYTES
     fixed = sum(parts.values())
 
     prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens

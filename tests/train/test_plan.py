@@ -48,6 +48,7 @@ def test_every_part_is_positive_and_the_sum_fits(folders, kind):
         "head",
         "activations",
         "keys and values",
+        "program",
     }
     count = sum(p.numel() for p in policy(kind).parameters())
     assert made.parameters == count
@@ -106,7 +107,7 @@ def test_what_the_plan_accepts_the_engine_accepts(tmp_path, kind, checkpointing)
     accepted = refused = 0
     for extra in range(0, 160, 8):
         asked = recipe(
-            0.310 + extra / 1000,
+            1.050 + extra / 1000,
             model={"gradient_checkpointing": checkpointing},
             data={"max_prompt_tokens": 16},
             max_answer_tokens=1024,
@@ -130,7 +131,7 @@ def test_what_the_plan_accepts_the_engine_accepts(tmp_path, kind, checkpointing)
 
 
 def test_more_memory_never_means_less(folders):
-    sizes = [make(folders / "llama", recipe(gb)).resolved for gb in (0.5, 1, 2, 8)]
+    sizes = [make(folders / "llama", recipe(gb)).resolved for gb in (1.25, 1.5, 2, 8)]
     assert sorted(s.micro_tokens for s in sizes) == [s.micro_tokens for s in sizes]
     assert sorted(s.kv_bytes for s in sizes) == [s.kv_bytes for s in sizes]
 
