@@ -26,6 +26,8 @@ from aha.stages import dag
 from aha.stages.dag import Node
 
 RECIPE = "recipe.toml"
+LOCK_SECONDS = 2.0
+"""How long the lock of a run folder is waited for."""
 WHERE_AND_HOW = ("run_dir", "threads", "memory_gb")
 """Fields that may change between attempts (stored resolutions win for threads and memory)."""
 
@@ -83,14 +85,12 @@ def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFo
             "--set run_dir=DIR"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             lock.seek(0)
             raise RunError(
                 f"{root} is in use by another aha (process {lock.read().strip() or '?'}); wait for it, "
                 "stop it, or give this run another name with --set name=NAME"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -101,6 +101,19 @@ def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFo
         files.write_json(root / "env.json", environment())
         folder.event("attempt", command=sys.argv[1:], pid=os.getpid())
         yield folder
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Take the lock; a process that was killed just now may need a moment to let go of it."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
 
 
 def stored_recipe(root: Path) -> Recipe:
