@@ -27,7 +27,8 @@ class SamplingParams:
     """An answer ends once its text contains one of these; the text and its tokens are kept."""
     stream: tuple[int | str, ...] = ()
     """Names the random stream, e.g. (seed, stage, phase); prompt, sample, attempt and token number
-    are added by the engine. Same stream, same weights: same answer, whoever decodes beside it."""
+    are added by the engine. Same stream, same weights: same random numbers, and (float32, up to
+    rounding at the border between two tokens) the same answer, whoever decodes beside it."""
     forced: bool = False
     """Benchmarks only: ignore end-of-sequence and stop strings, write max_tokens tokens."""
 
