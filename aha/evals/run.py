@@ -131,7 +131,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> 
     problems = _problems(judged)
     if not problems:
         raise RunError(
-            "the evaluation has no judged answer: every grading failed, see samples.jsonl"
+            "the evaluation has no judged answer: every grading failed, see samples.partial.jsonl"
         )
     p1 = passk.pass_at_1(problems)
     most = min(len(p) for p in problems)

@@ -7,7 +7,7 @@ Holds not: the order of things (loop.py), assembly from a recipe (stages/zero.py
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,7 +182,7 @@ class Run:
         self._last = time.perf_counter()
         for number, (step, values, sample) in enumerate(self._rows):
             if number == 0:
-                values |= self._rates(values)
+                values |= self._rates()
             values["time/step_s"] = elapsed / len(self._rows)
             row = self.metrics.append(step, values, attempt=self.attempt)
             if "reward/mean" in values:
@@ -277,7 +277,8 @@ class Run:
                 "zero.grader_seconds"
             )
 
-    def _rates(self, values: Mapping[str, float | None]) -> dict[str, float]:
+    def _rates(self) -> dict[str, float]:
+        """Times, memory and rates of the whole phase; they stand in its first row."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found = dict(self._times)
         found["memory/peak_gb"] = peak * (1 if sys.platform == "darwin" else 1024) / 1e9

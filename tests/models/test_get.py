@@ -219,7 +219,7 @@ def test_the_built_in_table_has_the_one_model():
     "changed, message",
     [
         ({"packages": ["tiny>=1.0"]}, "not pinned"),
-        ({"packages": ["--index-url=x==1"]}, "not pinned"),
+        ({"packages": ["--find-links=x==1"]}, "not pinned"),
         ({"packages": ["tiny==1.*"]}, "not pinned"),
         ({"packages": []}, "list of pinned"),
         ({"sha256": "ABC"}, "sha256"),

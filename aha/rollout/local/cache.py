@@ -6,8 +6,8 @@ prefix (all answers of a group at once) and to the answer's own tokens, and join
 log-sum-exp.
 
 On a CPU keys and values are kept in float32: its attention kernel is three times slower in bfloat16.
-Memory: layers x tokens x (key heads x key width + value heads x value width) x bytes, for
-slots x answer tokens plus prefixes x prompt tokens. Latent attention (MLA) is kept expanded.
+Memory: 2 x layers x key heads x key width x bytes a token (values are padded to the width of keys),
+for slots x answer tokens plus prefixes x prompt tokens. Latent attention (MLA) is kept expanded.
 """
 
 # R = rows of the step, K = key/value heads, G = query heads per key head, D = head width
