@@ -1,7 +1,7 @@
 """One token for each row, and its log-probability.
 
 Plain temperature sampling inverts the cumulative distribution in two levels (blocks, then inside the
-block) with one uniform number a row; nothing is sorted. top-k and top-p (evaluation only) sort.
+block) with one uniform number a row; nothing is sorted. top-k and top-p (evaluation only) sort the likeliest tokens.
 Log-probabilities are those of the tempered distribution before top-k and top-p cut it.
 """
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 BLOCK = 256
+CANDIDATES = 512
+"""Tokens sorted at first for top-k and top-p: a whole vocabulary costs as much as the model."""
 
 
 def draw(
@@ -62,18 +64,46 @@ def _invert(shares: Tensor, uniform: Tensor) -> Tensor:
 def _cut(shares: Tensor, uniform: Tensor, top_p: float, top_k: int) -> Tensor:
     """Sample among the top-k tokens, then among the smallest set of these with mass >= top_p.
 
-    top-p counts shares after top-k has been renormalised, as transformers and vLLM do.
+    top-p counts shares after top-k has been renormalised, as transformers and vLLM do. Of equal
+    shares the lower id comes first. Only the likeliest CANDIDATES are sorted; a row whose set may
+    reach beyond them is done again with all tokens.
     """
-    ordered, tokens = shares.sort(dim=-1, descending=True, stable=True)
+    total = shares.sum(-1, keepdim=True, dtype=torch.float64)
+    count = max(CANDIDATES, 2 * top_k)
+    if count >= shares.shape[-1]:
+        return _among(
+            *shares.sort(dim=-1, descending=True, stable=True), total, uniform, top_p, top_k
+        )[0]
+    tokens = shares.topk(count, sorted=False).indices.sort(-1).values
+    ordered, places = shares.gather(-1, tokens).sort(dim=-1, descending=True, stable=True)
+    token, inside = _among(ordered, tokens.gather(-1, places), total, uniform, top_p, top_k)
+    if not inside.all():
+        rest = ~inside
+        every = shares[rest].sort(dim=-1, descending=True, stable=True)
+        token[rest] = _among(*every, total[rest], uniform[rest], top_p, top_k)[0]
+    return token
+
+
+def _among(
+    ordered: Tensor, tokens: Tensor, total: Tensor, uniform: Tensor, top_p: float, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Draw from candidates [R, C] in falling order; `total` [R, 1] is the mass of all tokens.
+
+    Returns the tokens [R], and [R] whether no token outside the candidates could have been kept:
+    all that was kept is above the last candidate.
+    """
+    lowest = ordered[:, -1:]
+    likely = ordered > lowest
     ordered = ordered.double()
     if 0 < top_k < ordered.shape[-1]:
-        ordered, tokens = ordered[:, :top_k], tokens[:, :top_k]
-    ordered = ordered / ordered.sum(-1, keepdim=True)
+        ordered, tokens, likely = ordered[:, :top_k], tokens[:, :top_k], likely[:, :top_k]
+        total = ordered.sum(-1, keepdim=True)
     if top_p < 1.0:
-        before = ordered.cumsum(-1) - ordered
+        before = (ordered.cumsum(-1) - ordered) / total
         ordered = torch.where(before < top_p, ordered, 0.0)  # the first token always stays
+    inside = (likely | (ordered == 0.0)).all(-1)
     cumulative = ordered.cumsum(-1)
     goal = uniform[:, None] * cumulative[:, -1:]
     last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
     place = torch.minimum(torch.searchsorted(cumulative, goal, right=True), last)
-    return tokens.gather(-1, place).squeeze(-1)
+    return tokens.gather(-1, place).squeeze(-1), inside
