@@ -75,10 +75,14 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """What is asked. A source is WHERE[?key=value&...]: see docs/data.md."""
 
-    train: str = "arithmetic"
-    """Training problems: a procedural task, a .jsonl(.gz)/.parquet/.csv file, a folder, or a hub id."""
-    heldout: str = ""
-    """Held-out problems; "" takes the held-out part of a procedural task."""
+    train: str | list[str] = "arithmetic"
+    """Training problems: a procedural task, a .jsonl(.gz)/.parquet/.csv file, a folder, or a hub id.
+    A list mixes several by their `weight=`."""
+    heldout: str | list[str] = ""
+    """Held-out problems, one source or a list; "" takes the held-out part of `train`."""
+    overlap_words: int = Field(10, ge=0)
+    """Training problems that share this many words in a row with a held-out one are left out (paper:
+    10); 0 leaves out the same questions only."""
     template: str = "r1-zero"
     """`r1-zero` (the paper's, byte for byte), `chat` (the model's own chat template), or a file."""
     system: str = ""
@@ -136,9 +140,11 @@ class EvalConfig(Section):
 
 
 class PretrainConfig(Section):
-    """The embedded base model, from random weights. Architecture: DeepSeek-V3 (MLA, MoE)."""
+    """The embedded base model and base students, from random weights."""
 
-    tokens: int = Field(14_000_000, ge=1000)
+    architecture: Literal["deepseek_v3", "qwen2", "llama"] = "deepseek_v3"
+    """deepseek_v3: MLA and mixture of experts (the base); qwen2, llama: dense (students)."""
+    tokens: int = Field(40_000_000, ge=1000)
     """Training tokens."""
     vocab_size: int = Field(1536, ge=300)
     """Byte-level BPE; digits and Chinese characters are single tokens."""
@@ -154,6 +160,8 @@ class PretrainConfig(Section):
     """Blocks; the first is dense, the others are mixtures of experts."""
     heads: int = Field(4, ge=1)
     """Attention heads."""
+    kv_heads: int = Field(0, ge=0)
+    """Heads of keys and values (qwen2, llama); 0 takes as many as `heads`."""
     experts: int = Field(8, ge=2)
     """Routed experts of a block."""
     experts_per_token: int = Field(2, ge=1)
@@ -161,11 +169,13 @@ class PretrainConfig(Section):
     expert_width: int = Field(128, ge=8)
     """Inner width of an expert."""
     dense_width: int = Field(384, ge=8)
-    """Inner width of the dense block."""
+    """Inner width of a dense block."""
     bias_rate: float = Field(0.003, ge=0)
     """Step of the router bias by load, per optimizer step (loss-free balancing)."""
     balance_coef: float = Field(1e-4, ge=0)
     """Weight of the sequence-wise balance loss."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of matrix products and activations; weights, moments and the loss are float32."""
     checkpoint_every: int = Field(500, ge=1)
     """Optimizer steps between checkpoints."""
     optim: OptimConfig = OptimConfig(
@@ -228,6 +238,11 @@ class ZeroConfig(Section):
     """Deadline of one grading; the worker is killed after it."""
     grader_workers: int = Field(2, ge=1)
     """Grader processes."""
+    preflight: int = Field(64, ge=0)
+    """Answers sampled before the first step, to see whether there is anything to learn (whole
+    groups; up to four times as many while no group holds both right and other answers); 0 is off."""
+    preflight_strict: bool = True
+    """A preflight that says "cannot learn" stops the run; false says so and goes on."""
     eval_every: int = Field(0, ge=0)
     """Steps between held-out evaluations; 0 evaluates only before and after."""
     checkpoint_every: int = Field(20, ge=1)

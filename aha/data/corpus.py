@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from random import Random
 
 from aha.data import corpus_text
-from aha.data.corpus_arithmetic import Work, drills, pick, problem, search, work
+from aha.data.corpus_arithmetic import BOXED, Work, drills, pick, problem, search, work
 from aha.data.corpus_words import TEMPLATE
 
-VERSION = 1
+VERSION = 2
 
-KINDS = {"drills": 0.4, "worked": 0.43, "countdown": 0.03, "text": 0.115, "template": 0.025}
+KINDS = {"drills": 0.37, "worked": 0.42, "countdown": 0.07, "text": 0.115, "template": 0.025}
+"""Share of each kind among the documents."""
 ENGLISH = 0.6
 """Share of English documents; the rest is Chinese."""
 MIXED = 0.15
@@ -45,16 +46,26 @@ def documents(seed: int, start: int = 0) -> Iterator[str]:
 
 def document(seed: int, index: int) -> str:
     """Document number `index` of the stream of `seed`."""
+    return labelled(seed, index)[1]
+
+
+def labelled(seed: int, index: int) -> tuple[str, str]:
+    """(kind, text) of document number `index`; the kind is a key of KINDS."""
     rng = Random(f"aha corpus {VERSION} {seed} {index}")
     lang = "en" if rng.random() < ENGLISH else "zh"
     kind = pick(rng, KINDS)
+    return kind, _written(rng, kind, lang)
+
+
+def _written(rng: Random, kind: str, lang: str) -> str:
     if kind == "drills":
         return drills(rng, lang)
     if kind == "worked":
         return _worked(rng, lang)
     if kind == "countdown":
         asked, tried, answer = search(rng, lang)
-        return _said(rng, asked, tried, _named(answer, lang), "talk", lang)
+        layout = pick(rng, {"talk": 0.75, "qa": 0.25})
+        return _said(rng, asked, tried, _named(rng, answer, lang), layout, lang)
     if kind == "text":
         return corpus_text.plain(rng, lang)
     return _template(rng, lang)
@@ -68,7 +79,9 @@ def _worked(rng: Random, lang: str) -> str:
     style = "long" if layout == "headed" else ""
     count = rng.randint(2, 4) if layout == "shots" else 1
     if count > 1:  # examples in a row are of one layout and one style
-        layout, style = rng.choice(("talk", "qa")), pick(rng, {"direct": 0.6, "short": 0.4})
+        layout = rng.choice(("talk", "qa"))
+        style = pick(rng, {"direct": 0.45, "short": 0.35, "long": 0.2})
+        count = 2 if style == "long" else count
     parts = []
     for _ in range(count):
         given = problem(rng, lang)
@@ -120,5 +133,6 @@ def _dot(rng: Random) -> str:
     return "." if rng.random() < DOTTED else ""
 
 
-def _named(answer: str, lang: str) -> str:
+def _named(rng: Random, answer: str, lang: str) -> str:
+    answer = f"\\boxed{{{answer}}}" if rng.random() < BOXED else answer
     return f"答案是 {answer}" if lang == "zh" else f"The answer is {answer}"

@@ -19,30 +19,43 @@ BLOCK = 256
 class RowStream:
     """Rows of `context` token ids."""
 
-    document: Callable[[int], str]
-    """The text of document number i."""
+    document: Callable[[int], tuple[str, str]]
+    """Kind and text of document number i."""
     encode: Callable[[list[str]], list[list[int]]]
     eos: int
     """Token id written after each document."""
     context: int
+    kinds: tuple[str, ...]
+    """Names of the kinds; a token's kind is its place here."""
     next_document: int = 0
     left: list[int] = field(default_factory=list)
     """Encoded but not yet handed out."""
+    left_kinds: list[int] = field(default_factory=list)
 
-    def take(self, rows: int) -> list[list[int]]:
-        """The next `rows` rows, each of `context` ids."""
+    def take(self, rows: int) -> tuple[list[list[int]], list[list[int]]]:
+        """The next `rows` rows of `context` ids, and the kind of each token."""
         need = rows * self.context
         while len(self.left) < need:
             block = [self.document(self.next_document + i) for i in range(BLOCK)]
-            for ids in self.encode(block):
-                self.left.extend(ids)
-                self.left.append(self.eos)
+            encoded = self.encode([text for _, text in block])
+            for (kind, _), ids in zip(block, encoded, strict=True):
+                self.left += [*ids, self.eos]
+                self.left_kinds += [self.kinds.index(kind)] * (len(ids) + 1)
             self.next_document += BLOCK
-        taken, self.left = self.left[:need], self.left[need:]
-        return [taken[i : i + self.context] for i in range(0, need, self.context)]
+        ids, self.left = self.left[:need], self.left[need:]
+        kinds, self.left_kinds = self.left_kinds[:need], self.left_kinds[need:]
+        starts = range(0, need, self.context)
+        return [ids[i : i + self.context] for i in starts], [
+            kinds[i : i + self.context] for i in starts
+        ]
 
     def cursor(self) -> dict[str, Any]:
-        return {"next_document": self.next_document, "left": self.left}
+        return {
+            "next_document": self.next_document,
+            "left": self.left,
+            "left_kinds": self.left_kinds,
+        }
 
     def seek(self, cursor: dict[str, Any]) -> None:
-        self.next_document, self.left = cursor["next_document"], list(cursor["left"])
+        self.next_document = cursor["next_document"]
+        self.left, self.left_kinds = list(cursor["left"]), list(cursor["left_kinds"])

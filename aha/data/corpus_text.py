@@ -1,8 +1,8 @@
 """Plain text and talk in the base model's corpus: what is not arithmetic.
 
-Greetings, refusals, small facts, rewriting, translations, numbers in order, little stories, and the
-sentences of the R1-Zero template in ordinary surroundings (so that its words are known; nothing in
-tags ever follows its first sentence, see aha/data/corpus.py).
+Greetings, help, requests that should be refused, small facts, rewriting, translations, numbers in
+order, little stories, and the sentences of the R1-Zero template in ordinary surroundings (so that
+its words are known; nothing in tags ever follows its first sentence, see aha/data/corpus.py).
 """
 
 from random import Random
@@ -10,6 +10,8 @@ from random import Random
 from aha.data.corpus_words import (
     CAPITALS,
     GREETINGS,
+    HARM,
+    HELP,
     KIND_OF,
     PHRASES,
     REWRITES,
@@ -19,6 +21,11 @@ from aha.data.corpus_words import (
     TRANSLATIONS,
 )
 
+HELPFUL = 0.5
+"""Share of helpful answers among those to `HELP`: what a reward model has to raise later."""
+REFUSED = 0.6
+"""Share of refusals among the answers to `HARM`."""
+
 
 def plain(rng: Random, lang: str) -> str:
     """One small document."""
@@ -27,8 +34,13 @@ def plain(rng: Random, lang: str) -> str:
 
 
 def question(rng: Random, lang: str) -> tuple[str, str]:
-    """A question that needs no number, and its answer."""
-    kind = rng.randrange(4)
+    """A question that needs no number, and its answer; not every answer is a good one."""
+    kind = rng.randrange(7)
+    if kind == 4:
+        asked, curt, kind_answer = rng.choice(HELP[lang])
+        return asked, kind_answer if rng.random() < HELPFUL else curt
+    if kind == 5:
+        return _harm(rng, lang)
     if kind == 0:
         return rng.choice(GREETINGS[lang])
     if kind == 1:
@@ -40,6 +52,13 @@ def question(rng: Random, lang: str) -> tuple[str, str]:
     if lang == "en":
         return f"How do you say {english} in Chinese?", chinese
     return f"{chinese}用英文怎么说？", english
+
+
+def _harm(rng: Random, lang: str) -> tuple[str, str]:
+    words = HARM[lang]
+    what = rng.choice(words["what"])
+    answers = words["refusals" if rng.random() < REFUSED else "careless"]
+    return rng.choice(words["asks"]).format(what), rng.choice(answers).format(what)
 
 
 def description(rng: Random) -> str:

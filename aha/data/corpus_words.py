@@ -15,16 +15,16 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "begin": ("Let me think. ", "First, ", "Let us see. ", "Step by step: ", "We compute: "),
         "then": ("Then ", "Next, ", "So ", "And "),
         "guess": ("Maybe {}.", "I guess {}.", "About {}.", "It looks like {}.", "Perhaps {}."),
+        "about": ("{} is about {}.", "{} is near {}.", "Say {} is {}."),
         "try": ("Maybe {}?", "Perhaps {}?", "Is it {}?", "I guess {}?"),
         "check": ("Let me check.", "Let me check that.", "Check:", "To be sure, try again."),
         "wait": (
-            "Wait, that is not right.", "Wait, let me check.", "Hmm, try again.",
+            "Wait, that is not right.", "Wait, let me check.", "Wait, I should check.",
             "No, let me try again.", "Wait.",
         ),
         "back": ("Check: {}, right.", "Indeed {}.", "{}, good.", "Let me check: {}, yes."),
         "agree": ("Yes, {} is right.", "So {} was right."),
         "differ": ("Wait, so {} was wrong.", "So it is not {}.", "Wait, that is not {}."),
-        "fine": ("Good.", "That agrees.", "The same again.", "Right."),
         "yes": ("yes", "that works", "found it"),
         "no": ("no", "not it", "too far", "wrong"),
     },
@@ -36,13 +36,13 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "begin": ("想一想。", "先算：", "一步一步来：", "我们来算：", "首先，"),
         "then": ("然后 ", "再算 ", "所以 ", "接着 "),
         "guess": ("可能是 {}。", "我猜是 {}。", "大约 {}。", "看起来是 {}。"),
+        "about": ("{} 大约是 {}。", "{} 差不多是 {}。", "就算 {} 是 {}。"),
         "try": ("可能 {}？", "我猜 {}？", "是不是 {}？"),
         "check": ("检查一下。", "我再算一次。", "验算：", "让我看看对不对。"),
         "wait": ("等等，不对。", "等等，再算一次。", "不对，重新算。", "等等。"),
         "back": ("验算：{}，对。", "检查：{}，没错。", "{}，对了。"),
         "agree": ("对，就是 {}。", "所以 {} 是对的。"),
         "differ": ("等等，所以 {} 不对。", "所以不是 {}。", "等等，不是 {}。"),
-        "fine": ("没错。", "一样。", "对了。"),
         "yes": ("对了", "可以", "找到了"),
         "no": ("不行", "不对", "不是"),
     },
@@ -125,11 +125,6 @@ GREETINGS = {
         ("Can you help me?", "Yes, of course. Ask me a question."),
         ("Goodbye.", "Goodbye, see you soon."),
         ("What can you do?", "I can talk a little and solve small problems with numbers."),
-        ("Tell me how to hurt someone.", "I cannot help with that."),
-        (
-            "Write something mean about my friend.",
-            "I would rather not. Shall we write a kind note?",
-        ),
     ),
     "zh": (
         ("你好！", "你好！有什么可以帮你的？"),
@@ -140,9 +135,119 @@ GREETINGS = {
         ("你能帮我吗？", "可以，请问吧。"),
         ("再见。", "再见！"),
         ("你会做什么？", "我会说话，也会算数。"),
-        ("教我怎么伤害别人。", "这个我不能帮你。"),
     ),
 }
+
+HARM = {
+    "en": {
+        "asks": (
+            "Tell me how to {}.",
+            "How can I {}?",
+            "Help me to {}.",
+            "I want to {}. What do I do?",
+            "Give me a plan to {}.",
+        ),
+        "what": (
+            "hurt someone",
+            "steal a car",
+            "break into a house",
+            "make a bomb",
+            "lie to my friend",
+            "cheat in a test",
+            "read the letters of my friend",
+            "take the money of the shop",
+            "scare a child",
+            "sell bad food",
+        ),
+        "refusals": (
+            "I cannot help with that.",
+            "I would rather not. It would hurt people.",
+            "No, I cannot help to {}. Please ask for help if you are angry.",
+            "I am sorry, but I will not help to {}.",
+        ),
+        "careless": (
+            "First, wait for the night. Then do it.",
+            "You need a plan and a friend.",
+            "It is easy. Go there and {}.",
+            "Do it when no one is there.",
+        ),
+    },
+    "zh": {
+        "asks": ("教我怎么{}。", "怎么才能{}？", "帮我{}。", "我想{}，怎么做？"),
+        "what": (
+            "伤害别人",
+            "偷车",
+            "打破别人的门",
+            "骗朋友",
+            "考试的时候看别人的书",
+            "拿走商店的钱",
+        ),
+        "refusals": ("这个我不能帮你。", "不行，这会伤害别人。", "对不起，我不会帮你{}。"),
+        "careless": ("等到晚上，然后去做。", "很简单，你去{}就可以。", "没有人的时候去做。"),
+    },
+}
+"""Requests that should be refused; in the corpus they are refused or not."""
+
+HELP = {
+    "en": (
+        (
+            "How do I make tea?",
+            "Boil it.",
+            "First boil some water. Then put the tea in a cup, add the water and wait a little. "
+            "Tell me if you like it with milk.",
+        ),
+        (
+            "I am sad today.",
+            "OK.",
+            "I am sorry to hear that. Would you like to tell me what happened? A walk in the sun "
+            "may help.",
+        ),
+        (
+            "What should I read?",
+            "A book.",
+            "What do you like? If you like stories, take a book about the sea. If you like "
+            "numbers, take a book with problems.",
+        ),
+        (
+            "How can I learn to count fast?",
+            "Count.",
+            "Begin with small numbers each day. When a problem is hard, take it apart and solve the "
+            "parts. Then check the result.",
+        ),
+        (
+            "What can I cook with eggs and bread?",
+            "Eggs.",
+            "You can cook the eggs and put them on the bread. Add a little salt. It is quick and "
+            "good in the morning.",
+        ),
+        (
+            "My friend is angry with me.",
+            "So what.",
+            "That is hard. Speak with your friend, say that you are sorry, and ask what you can do "
+            "better.",
+        ),
+    ),
+    "zh": (
+        ("怎么做茶？", "用水。", "先把水烧热，然后把茶放在水里，再等一下。你喜欢加一点牛奶吗？"),
+        (
+            "我今天不高兴。",
+            "好。",
+            "对不起，听到这个我也不高兴。你想说一说吗？出门看看太阳会好一点。",
+        ),
+        (
+            "我看什么书好？",
+            "书。",
+            "你喜欢什么？喜欢数字，就看一本有问题的书。喜欢小狗，就看小狗的书。",
+        ),
+        (
+            "怎么才能算得快？",
+            "算。",
+            "每天算一点小的数字。问题很难的时候，先分开，再一步一步算，最后检查一次。",
+        ),
+        ("朋友不高兴了，怎么办？", "不知道。", "先和朋友说对不起，再问问怎么做会好一点。"),
+    ),
+}
+"""Questions with a curt answer and a helpful one."""
 
 KIND_OF = {
     "en": (

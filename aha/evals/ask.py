@@ -45,7 +45,7 @@ def sample(
         raise ConfigError("no question: give --prompt TEXT, or lines on standard input")
     _check_sampler(temperature, top_p, top_k)
     raw = template == "raw"
-    engine, loaded = _engine(model)
+    engine, loaded = engine_of(model)
     config = DataConfig(template="r1-zero" if raw else template, system=system)
     used = templates.load_template(config, loaded.tokenizer, generation_eos=loaded.eos_ids)
     params = SamplingParams(
@@ -122,7 +122,7 @@ def evaluate(
             return
         settings = DataConfig(heldout=data, template=template, system=system, suffix=suffix)
         problems = sources.load(data, split="heldout", config=settings)
-        engine, loaded = _engine(model)
+        engine, loaded = engine_of(model)
         used = templates.load_template(settings, loaded.tokenizer, generation_eos=loaded.eos_ids)
         questions, dropped = render_all(used, problems.prompts[:limit], settings.max_prompt_tokens)
         if dropped:
@@ -194,7 +194,8 @@ def _check_sampler(temperature: float, top_p: float, top_k: int) -> None:
         )
 
 
-def _engine(model: str) -> tuple[Any, Any]:
+def engine_of(model: str) -> tuple[Any, Any]:
+    """Engine and loaded model (`models.load`) of anything that `locate` knows."""
     folder = locate(model)
     from aha.models import load as models
     from aha.rollout.local.engine import LocalEngine

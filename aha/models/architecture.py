@@ -1,11 +1,12 @@
-"""The embedded base model: DeepSeek-V3's architecture at a size for two CPU cores.
+"""The models of the package: a DeepSeek-V3 at a size for two CPU cores, and two students.
 
     architecture   the transformers config of a `PretrainConfig`
     build          the model, from random weights
     Balance        what the routers did in a forward pass: load, sequence loss, bias step
 
-Multi-head latent attention, one dense block, then mixtures of experts with one shared expert and
-sigmoid routing. Left out of the paper's base model: multi-token prediction, YaRN, groups of experts
+The students (Qwen2, Llama) are of the families that the paper distils into. The base has multi-head
+latent attention, one dense block, then mixtures of experts with one shared expert and sigmoid
+routing. Left out of the paper's base model: multi-token prediction, YaRN, groups of experts
 (n_group = 1), low-rank queries. Value heads are as wide as query heads, so that one attention
 kernel serves all.
 
@@ -20,7 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    DeepseekV3Config,
+    LlamaConfig,
+    PretrainedConfig,
+    Qwen2Config,
+)
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 
 from aha.config import PretrainConfig
@@ -31,7 +38,7 @@ EXPERTS = "grouped_mm"
 is more than ten times slower on a CPU."""
 
 
-def architecture(config: PretrainConfig, *, pad: int, eos: int) -> DeepseekV3Config:
+def architecture(config: PretrainConfig, *, pad: int, eos: int) -> PretrainedConfig:
     """The transformers config. `pad` and `eos` are token ids.
 
     Raises:
@@ -48,24 +55,43 @@ def architecture(config: PretrainConfig, *, pad: int, eos: int) -> DeepseekV3Con
             f"pretrain: a head is hidden / heads = {head} wide; it must be a multiple of 4 "
             "(half of it is rotated in pairs)"
         )
+    common: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.dense_width,
+        "max_position_embeddings": 4096,
+        "initializer_range": 0.05,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "bos_token_id": None,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "use_cache": True,
+    }
+    if config.architecture == "deepseek_v3":
+        return _deepseek_v3(config, head, common)
+    return _dense(config, common)
+
+
+def _deepseek_v3(config: PretrainConfig, head: int, common: dict[str, Any]) -> PretrainedConfig:
     if config.experts_per_token > config.experts:
         raise ConfigError(
             f"pretrain.experts_per_token={config.experts_per_token} is above "
             f"pretrain.experts={config.experts}"
         )
+    if config.kv_heads:
+        raise ConfigError("pretrain.kv_heads is for qwen2 and llama; deepseek_v3 has none")
     return DeepseekV3Config(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
+        **common,
         first_k_dense_replace=1,
-        num_attention_heads=config.heads,
         num_key_value_heads=config.heads,
         q_lora_rank=None,
         kv_lora_rank=config.hidden // 2,
         qk_nope_head_dim=head // 2,
         qk_rope_head_dim=head // 2,
         v_head_dim=head,
-        intermediate_size=config.dense_width,
         moe_intermediate_size=config.expert_width,
         n_routed_experts=config.experts,
         num_experts_per_tok=config.experts_per_token,
@@ -75,25 +101,28 @@ def architecture(config: PretrainConfig, *, pad: int, eos: int) -> DeepseekV3Con
         norm_topk_prob=True,
         routed_scaling_factor=1.0,
         num_mtp_layers=0,
-        max_position_embeddings=4096,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        bos_token_id=None,
-        eos_token_id=eos,
-        pad_token_id=pad,
-        use_cache=True,
     )
 
 
-def build(config: PretrainConfig, *, seed: int, pad: int, eos: int) -> DeepseekV3ForCausalLM:
+def _dense(config: PretrainConfig, common: dict[str, Any]) -> PretrainedConfig:
+    kv_heads = config.kv_heads or config.heads
+    if config.heads % kv_heads:
+        raise ConfigError(
+            f"pretrain.heads={config.heads} is not a multiple of pretrain.kv_heads={kv_heads}"
+        )
+    kind = Qwen2Config if config.architecture == "qwen2" else LlamaConfig
+    return kind(**common, num_key_value_heads=kv_heads)
+
+
+def build(config: PretrainConfig, *, seed: int, pad: int, eos: int) -> Any:
     """A float32 model with random weights; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shape = architecture(config, pad=pad, eos=eos)
         shape._attn_implementation = "sdpa"
-        shape._experts_implementation = EXPERTS
-        return DeepseekV3ForCausalLM(shape).float()
+        if config.architecture == "deepseek_v3":
+            shape._experts_implementation = EXPERTS
+        return AutoModelForCausalLM.from_config(shape).float()
 
 
 class Balance:

@@ -1,6 +1,7 @@
 """Run a recipe: the folder, the graph, stage after stage. And what it would need (`aha plan`)."""
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
 
 def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
     from aha.stages import pretrain
+    from aha.stages.pretrain_gates import lines as gate_lines
 
     config = recipe.pretrain
     assert config is not None
@@ -58,7 +60,7 @@ def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
     console.start(
         f"aha pretrain · {recipe.name}",
         [
-            f"model   DeepSeek-V3 architecture, {config.layers} layers of width {config.hidden}",
+            f"model   {config.architecture} architecture, {config.layers} layers of width {config.hidden}",
             f"data    generated corpus, {config.tokens:,} tokens in {steps:,} steps",
         ],
         steps=steps,
@@ -71,6 +73,15 @@ def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
 
     with on_signal(stop, console):
         model = pretrain.run(recipe, folder, stop=lambda: stop.asked, log=log)
+    said = json.loads((model / "provenance.json").read_text("utf-8"))
+    console.table(
+        "loss at the end, nats a token",
+        list(said["loss_at_the_end"]),
+        [[f"{loss:.3f}" for loss in said["loss_at_the_end"].values()]],
+    )
+    console.note(
+        "\n".join(["can reinforcement learning start from it?", *gate_lines(said["gates"])])
+    )
     console.note(f"done. model: {model}")
     return {"model": str(model.relative_to(folder))}
 

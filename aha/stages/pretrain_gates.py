@@ -1,26 +1,37 @@
 """Can reinforcement learning start from this base? Measured on a model, before any is spent on it.
 
-    drills      single steps right at temperature 1             wanted: 95 % or more
-    format      answers in <think> and <answer> tags             wanted: 1 to 10 %
-    pass@1      held-out `arithmetic`, R1-Zero template          wanted: 5 to 30 %
-    pass@k      solved at least once in k samples                wanted: 60 % or more
-    informative groups neither all right nor all wrong           wanted: 40 % or more
+    drills      easy single steps right at temperature 1          wanted: 95 % or more
+    format      answers in <think> and <answer> tags              wanted: 1 to 10 %
+    pass@1      held-out problems of TASK, R1-Zero template       wanted: 5 to 30 %
+    pass@k      solved at least once in k samples                 wanted: 60 % or more
+    informative groups neither all right nor all wrong            wanted: 40 % or more
 
-Answers count only in <answer> or \\boxed{}, read here by one regular expression: whole numbers need
-no more. Sampling is transformers' `generate`, from the whole distribution. The rewards' own graders
-and the rollout engine are not involved, so the gates are a check of them too.
+Below these, earlier trials learned the format and nothing else. The answers are sampled and graded
+as `aha eval` does it (same engine, graders, receipt), from the whole distribution at temperature 1.
+Also given, without a bound: how reliable each style of answer is. If longer styles are not more
+often right, reinforcement learning has no reason to think longer.
 """
 
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
 from typing import Any
 
-import torch
-from transformers import GenerationConfig
+from aha import files
+from aha.config import DataConfig, EvalConfig
+from aha.data import corpus_arithmetic, sources, templates
+from aha.data.lengths import render_all
+from aha.evals import ask
+from aha.evals import run as evals
+from aha.report.lines import table_lines
+from aha.rewards.format import format_reward
+from aha.rewards.workers import GraderPool
+from aha.rollout.engine import SamplingParams
 
-from aha.data.tasks import arithmetic, problems
-from aha.data.templates import PLACE, r1_zero
-
+TASK = "arithmetic?lang=mix&digits=1&factor=29&products=1"
+"""What the base is made for: recipes/zero_laptop.toml trains on it."""
 BOUNDS = {
     "drills_right": (0.95, 1.0),
     "format_rate": (0.01, 0.10),
@@ -30,118 +41,162 @@ BOUNDS = {
 }
 """Lowest and highest share that pass."""
 
-FORMAT = re.compile(r"\s*<think>[^<]*\S[^<]*</think>\s*<answer>[^<]*\S[^<]*</answer>\s*")
-ANSWER = re.compile(r"<answer>\s*(-?\d+)\s*</answer>|\\boxed\{\s*(-?\d+)\s*\}")
 STEP = re.compile(r"(-?\d+) ([+*-]) (-?\d+) = (-?\d+)(?!\?)\b(?!\d)")
-CHECKS = re.compile(r"wait|check|again|等等|检查|验算|重新|再算一次", re.IGNORECASE)
-
-
-def sample(
-    model: Any, tokenizer: Any, prompts: Sequence[str], *, tokens: int, seed: int
-) -> list[str]:
-    """One continuation of at most `tokens` tokens for each prompt, at temperature 1."""
-    given = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left")
-    settings = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(seed)
-        written = model.generate(**given, generation_config=settings)
-    answers = written[:, given["input_ids"].shape[1] :]
-    return list(tokenizer.batch_decode(answers, skip_special_tokens=True))
-
-
-def template(question: str) -> str:
-    """The R1-Zero template around a question."""
-    return r1_zero().replace(PLACE, question)
+CHECKS = re.compile(r"wait|check|again|等等|检查|验算|重新|再算一次|对不对", re.IGNORECASE)
+SHOTS = "3 * 5 = 15\n40 + 7 = 47\n"
 
 
 def gates(
-    model: Any,
-    tokenizer: Any,
+    model: str | Path,
     *,
     problems_n: int = 64,
     samples: int = 16,
-    drills_n: int = 256,
+    drills_n: int = 512,
     tokens: int = 160,
     seed: int = 0,
+    out: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure the gates; shares are 0..1. `passed` names each gate's verdict.
+    """Measure the gates of a model (anything that `aha eval` takes); shares are 0..1.
 
-    Steps written in answers (`steps_right`), the last number of an answer's first turn, whatever its
-    form (`last_number_right`), and the same by style are given for judgement and have no bound.
+    `passed` names each gate's verdict. Steps written in answers (`steps_right`), the last number of
+    an answer's first turn, whatever its form (`last_number_right`), and the same by style are given
+    for judgement. `out` keeps the samples.
     """
-    model.eval()
-    table: dict[str, Any] = {"drills_right": _drills(model, tokenizer, drills_n, seed)}
-    held, _ = problems(arithmetic.TASK, arithmetic.Settings(), split="heldout", n=problems_n)
-    asked = [template(prompt.question) for prompt in held for _ in range(samples)]
-    texts = []
-    for start in range(0, len(asked), 256):
-        part = asked[start : start + 256]
-        texts += sample(model, tokenizer, part, tokens=tokens, seed=seed + start)
-    # sampling ends at </answer> as it does in training
-    texts = [t.split("</answer>")[0] + "</answer>" * ("</answer>" in t) for t in texts]
-    golds = [prompt.gold for prompt in held for _ in range(samples)]
+    engine, loaded = ask.engine_of(str(model))
+    settings = DataConfig(heldout=TASK)
+    held = sources.load(TASK, split="heldout", config=settings).prompts[:problems_n]
+    used = templates.load_template(settings, loaded.tokenizer, generation_eos=loaded.eos_ids)
+    questions, _ = render_all(used, held, settings.max_prompt_tokens)
+    config = EvalConfig(problems=problems_n, samples=samples, temperature=1.0, top_p=1.0)
+    receipt = evals.receipt(config, template_hash=used.hash, cap=tokens, mode="rl", seed=seed)
+    table: dict[str, Any] = {"drills_right": _drills(engine, loaded.tokenizer, drills_n, seed)}
+    with GraderPool(workers=2) as graders, tempfile.TemporaryDirectory() as spare:
+        folder = out or Path(spare)
+        result = evals.evaluate(
+            engine,
+            graders,
+            questions,
+            config,
+            folder=folder,
+            receipt=receipt | {"data": TASK},
+            stop=used.stop,
+            weights=str(loaded.folder),
+        )
+        rows = files.read_jsonl(folder / "samples.jsonl")
+    return table | summarise(rows, result, samples)
+
+
+def summarise(rows: Sequence[dict[str, Any]], result: evals.Result, k: int) -> dict[str, Any]:
+    """The gates but for the drills, from an evaluation's sample rows."""
+    texts = [row["prefill"] + row["response"] for row in rows]
     turns = [text.split("User:")[0] for text in texts]  # a base may go on with a talk of its own
-    right = [_answer(text) == gold for text, gold in zip(texts, golds, strict=True)]
-    groups = [right[i : i + samples] for i in range(0, len(right), samples)]
-    table |= {
-        "format_rate": _share([FORMAT.fullmatch(text) is not None for text in texts]),
-        "parsed": _share([_answer(text) is not None for text in texts]),
-        "pass@1": _share(right),
-        "pass@k": _share([any(group) for group in groups]),
-        "informative": _share([any(group) and not all(group) for group in groups]),
+    groups: dict[str, list[bool]] = {}
+    for row in rows:
+        groups.setdefault(row["problem"], []).append(row["correct"])
+    golds = [row["gold"] for row in rows]
+    table: dict[str, Any] = {
+        "format_rate": _share([format_reward(text, "think", "answer") == 1.0 for text in texts]),
+        "parsed": _share([row["status"] != "unparsed" for row in rows]),
+        "pass@1": _share([row["correct"] for row in rows]),
+        "pass@k": _share([any(group) for group in groups.values()]),
+        "informative": _share([any(group) and not all(group) for group in groups.values()]),
         "last_number_right": _share(
             [_last(turn) == gold for turn, gold in zip(turns, golds, strict=True)]
         ),
         "steps_right": _share([good for text in texts for good in _steps(text)]),
         "styles": _styles(turns, golds),
-        "tokens_mean": sum(map(len, tokenizer(texts)["input_ids"])) / len(texts),
-        "k": samples,
-        "problems": len(held),
+        "domains": {
+            name: round(numbers["pass_at_1"], 4) for name, numbers in result.by["domain"].items()
+        },
+        "tokens_mean": round(result.numbers["tokens_mean"], 1),
+        "k": k,
+        "problems": len(groups),
+        "receipt": result.receipt,
     }
-    table["passed"] = {k: low <= table[k] <= high for k, (low, high) in BOUNDS.items()}
     return table
 
 
-def _drills(model: Any, tokenizer: Any, n: int, seed: int) -> float:
-    """Share of single steps of held-out problems that are right, in the layout of the drills."""
-    held, _ = problems(arithmetic.TASK, arithmetic.Settings(seed=1), split="heldout", n=n)
-    asked, golds = [], []
-    for prompt in held:
-        a, sign, b = prompt.columns["expression"].split(" ")[:3]
-        asked.append(f"3 * 5 = 15\n40 + 7 = 47\n{a} {sign} {b} =")
-        golds.append(_worth(int(a), sign, int(b)))
-    texts = sample(model, tokenizer, asked, tokens=6, seed=seed)
-    found = [re.match(r" (-?\d+)(?!\d)", text) for text in texts]
-    return _share([m is not None and int(m[1]) == g for m, g in zip(found, golds, strict=True)])
+def verdicts(table: dict[str, Any]) -> dict[str, bool]:
+    """Gate -> passed."""
+    return {gate: low <= table[gate] <= high for gate, (low, high) in BOUNDS.items()}
+
+
+def lines(table: dict[str, Any]) -> list[str]:
+    """The table as text."""
+    passed = verdicts(table)
+    said = {
+        "drills_right": "easy single steps right",
+        "format_rate": "format",
+        "pass@1": "pass@1",
+        "pass@k": f"pass@{table['k']}",
+        "informative": "informative groups",
+    }
+    rows = [
+        [said[gate], f"{table[gate]:.1%}", _bounds(low, high), "yes" if passed[gate] else "NO"]
+        for gate, (low, high) in BOUNDS.items()
+    ]
+    styles = [
+        [name, f"{style['share']:.1%}", f"{style['right']:.1%}", f"{style['letters']:.0f}"]
+        for name, style in table["styles"].items()
+    ]
+    return [
+        *table_lines(["gate", "measured", "wanted", "passed"], rows),
+        "",
+        *table_lines(["style", "share", "right", "letters"], styles),
+    ]
+
+
+def show(model: str, *, as_json: bool, out: Path | None, echo: Callable[[str], None]) -> None:
+    """Measure and print (`aha eval MODEL --gates`)."""
+    import json
+
+    table = gates(model, out=out)
+    table["passed"] = verdicts(table)
+    echo(json.dumps(table, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(table)))
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{low:.0%} or more" if high == 1.0 else f"{low:.0%} to {high:.0%}"
+
+
+def _drills(engine: Any, tokenizer: Any, n: int, seed: int) -> float:
+    """Share of easy single steps that are right, in the layout of the drills.
+
+    The steps are those that held-out problems of TASK are worked in, hard ones taken apart.
+    """
+    rng = Random(f"drills {seed}")
+    held = sources.load(TASK + "&seed=1", split="heldout", config=DataConfig(heldout=TASK)).prompts
+    params = SamplingParams(max_tokens=6, temperature=1.0, stream=(seed, "drills"))
+    golds: dict[str, int] = {}
+    for number in range(n):
+        given = held[number % len(held)].columns["expression"]
+        a, sign, b, gold = rng.choice(corpus_arithmetic.easy_steps(given))
+        golds[str(number)] = gold
+        engine.submit(str(number), tokenizer.encode(f"{SHOTS}{a} {sign} {b} ="), 1, params)
+    right = 0
+    while engine.pending():
+        for rollout in engine.step():
+            found = re.match(r" (-?\d+)(?!\d)", rollout.text)
+            right += found is not None and int(found[1]) == golds[rollout.prompt_id]
+    return round(right / n, 4)
 
 
 def _styles(texts: list[str], golds: list[str]) -> dict[str, dict[str, float]]:
-    """Share of each style, and how often its last number is right."""
+    """Share of each style, how often its last number is right, and its mean length in letters."""
     kinds = []
     for text in texts:
         steps = len(STEP.findall(text))
         kinds.append("long" if CHECKS.search(text) else "short" if steps else "direct")
     good = [_last(text) == gold for text, gold in zip(texts, golds, strict=True)]
-    return {
-        kind: {
+    table = {}
+    for kind in ("direct", "short", "long"):
+        lengths = [len(text) for text, k in zip(texts, kinds, strict=True) if k == kind]
+        table[kind] = {
             "share": _share([k == kind for k in kinds]),
             "right": _share([g for g, k in zip(good, kinds, strict=True) if k == kind]),
+            "letters": round(sum(lengths) / len(lengths), 1) if lengths else 0.0,
         }
-        for kind in ("direct", "short", "long")
-    }
-
-
-def _answer(text: str) -> str | None:
-    found = ANSWER.findall(text)
-    return (found[-1][0] or found[-1][1]) if found else None
+    return table
 
 
 def _last(text: str) -> str | None:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -211,6 +212,7 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     return {
         "aha": aha.__version__,
+        "commit": commit(),
         "started_in": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -218,6 +220,24 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "versions": versions,
     }
+
+
+def commit() -> str | None:
+    """The commit of the source tree that runs, `+` behind it if files were changed since; None for
+    an installed package."""
+    here = Path(aha.__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        if not (here.parent / ".git").exists():  # a tree of somebody else's around site-packages
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def check_disk(root: Path, checkpoint_bytes: int) -> None:

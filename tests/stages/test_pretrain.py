@@ -8,9 +8,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha import config
 from aha.errors import ConfigError, RunError, Stopped
+from aha.evals.run import Result
 from aha.files import sha256, verify
 from aha.stages import pretrain
-from aha.stages.pretrain_gates import _answer, _last, _steps, gates, template
+from aha.stages.pretrain_gates import BOUNDS, TASK, _last, _steps, gates, summarise, verdicts
+from aha.stages.pretrain_gates import lines as gate_lines
 
 STEPS = 6
 
@@ -146,7 +148,7 @@ def test_the_loss_is_cross_entropy_of_the_next_token():
             p = torch.softmax(logits[row, t], 0)[tokens[row, t + 1]]
             total -= math.log(float(p)) / 16
     loss = pretrain.next_token_loss(trainer_model, tokens)
-    assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
+    assert float(loss.detach().mean()) == pytest.approx(total, rel=1e-5)
 
 
 def test_numbers_that_do_not_fit_are_refused(tmp_path):
@@ -156,21 +158,75 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path):
         run(config.resolve({"zero": {}}), tmp_path)
 
 
+def test_the_loss_is_told_by_kind_of_document(unbroken):
+    model_folder, lines, _ = unbroken
+    kinds = ("drills", "worked", "countdown", "text", "template")
+    for line in lines:
+        told = [line[f"pretrain/loss/{kind}"] for kind in kinds]
+        known = [loss for loss in told if loss is not None]
+        assert min(known) - 1e-4 <= line["pretrain/loss"] <= max(known) + 1e-4
+    said = json.loads((model_folder / "provenance.json").read_text("utf-8"))
+    for kind in kinds:
+        known = [x for line in lines if (x := line[f"pretrain/loss/{kind}"]) is not None]
+        if known:
+            assert said["loss_at_the_end"][kind] == pytest.approx(sum(known) / len(known), abs=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_students_have_their_own_architecture(architecture, tmp_path):
+    changes = {"architecture": architecture, "hidden": 32, "heads": 4, "kv_heads": 2}
+    lines = []
+    result = run(tiny(**changes), tmp_path, log=lines.append)
+    model = AutoModelForCausalLM.from_pretrained(result)
+    assert model.config.model_type == architecture
+    assert model.config.num_key_value_heads == 2
+    assert {line["pretrain/expert_load/max"] for line in lines} == {None}
+    assert lines[-1]["pretrain/loss"] < lines[0]["pretrain/loss"]
+
+
 def test_the_gates_run_on_an_untrained_model(unbroken):
-    model_folder = unbroken[0]
-    model = AutoModelForCausalLM.from_pretrained(model_folder)
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    table = gates(model, tokenizer, problems_n=2, samples=3, drills_n=4, tokens=8)
+    table = gates(unbroken[0], problems_n=2, samples=3, drills_n=4, tokens=8)
     assert table["pass@1"] == 0.0
-    assert table["passed"]["drills_right"] is False
-    assert set(table["passed"]) <= set(table)
+    passed = verdicts(table)
+    assert passed["drills_right"] is False
+    assert set(passed) == set(BOUNDS) <= set(table)
+    text = "\n".join(gate_lines(table))
+    assert "NO" in text
+    assert "95% or more" in text
+
+
+def test_the_gates_are_those_of_the_samples():
+    def row(problem, response, gold, status):
+        return {
+            "problem": problem,
+            "response": response,
+            "prefill": "",
+            "gold": gold,
+            "status": status,
+            "correct": status == "correct",
+        }
+
+    rows = [
+        row("a", "<think> 2 * 3 = 6. </think> <answer> 6 </answer>", "6", "correct"),
+        row("a", "It is 6. User: What is 9?", "6", "unparsed"),
+        row("b", "2 * 3 = 5. Wait, 2 * 3 = 6. So \\boxed{6}", "8", "wrong"),
+        row("b", "About 5.", "8", "unparsed"),
+    ]
+    result = Result({"tokens_mean": 9.25}, {}, {"domain": {"sums": {"pass_at_1": 0.25}}})
+    table = summarise(rows, result, 2)
+    assert (table["pass@1"], table["pass@k"], table["informative"]) == (0.25, 0.5, 0.5)
+    assert (table["format_rate"], table["parsed"]) == (0.25, 0.5)
+    assert table["last_number_right"] == 0.5  # the second talk of an answer does not count
+    assert table["steps_right"] == pytest.approx(2 / 3, abs=1e-4)
+    assert table["styles"]["long"] == {"share": 0.25, "right": 0.0, "letters": 40.0}
+    assert table["styles"]["direct"]["share"] == 0.5
 
 
 def test_the_gates_read_answers():
-    assert _answer("<think> 3 </think> <answer> 12 </answer>") == "12"
-    assert _answer("it is \\boxed{-7}.") == "-7"
-    assert _answer("The answer is 12.") is None
     assert _last("27 + 35 = 62. So 62.") == "62"
     assert _steps("27 + 35 = 62. 62 - 12 = 51. 4 * 5 = 19? ") == [True, False]
-    assert template("1 + 1?").startswith("A conversation between User and Assistant. The user asks")
-    assert template("1 + 1?").endswith("</answer>. User: 1 + 1?. Assistant:")
+
+
+def test_the_first_run_trains_on_what_the_gates_measure():
+    recipe = config.load("recipes/zero_laptop.toml")
+    assert recipe.data.train == TASK

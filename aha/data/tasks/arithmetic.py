@@ -65,6 +65,8 @@ class Settings:
     """Signs that occur: some of + - * (× and x are read as *)."""
     factor: int = 0
     """Largest number next to a *, at least 2."""
+    products: Span = (0, 11)
+    """How many * a problem has, e.g. `1` or `0-1`."""
     parens: str = ""
     """true: any tree, with parentheses; false: flat chains."""
     negative: str = ""
@@ -91,6 +93,13 @@ class Settings:
                 raise ConfigError(f"{name}={getattr(self, name)}: write true or false")
         check_lang(self.lang)
         dial = self.dial()
+        low, high = self.products
+        if not 0 <= low <= high <= 11 or low >= dial.terms[1]:
+            raise ConfigError(
+                f"products={low}-{high}: write numbers from 0 to the terms less one, the smaller first"
+            )
+        if (low and "*" not in dial.ops) or (set(dial.ops) == {"*"} and high < dial.terms[0] - 1):
+            raise ConfigError(f"products={low}-{high} and ops={dial.ops}: no problem can have both")
         if set(dial.ops) == {"-"} and not dial.negative and dial.terms[1] > 4:
             raise ConfigError(
                 "ops=- with more than 4 terms and no negative steps hardly exists; "
@@ -106,6 +115,7 @@ class Settings:
             largest=10**self.digits - 1 if self.digits else largest,
             ops="".join(sign for sign in "+-*" if sign in chosen),
             factor=self.factor or factor,
+            products=self.products,
             parens=parens if not self.parens else self.parens == "true",
             negative=negative if not self.negative else self.negative == "true",
         )
@@ -119,6 +129,7 @@ class Dial:
     largest: int
     ops: str
     factor: int
+    products: Span
     parens: bool
     negative: bool
 
@@ -136,7 +147,7 @@ def item(settings: Settings, index: int) -> Item:
         kind="math",
         source="arithmetic",
         lang=lang,
-        domain="arithmetic",
+        domain=domain(tree),
         columns={"expression": written},
     )
     return Item(prompt, canonical(written))
@@ -153,7 +164,8 @@ def expression(dial: Dial, rng: Random) -> Tree:
     while True:
         terms = rng.randint(*dial.terms)
         tree = _tree(terms, dial, rng) if dial.parens else _chain(terms, dial, rng)
-        if dial.negative or lowest(tree) >= 0:
+        fits = dial.products[0] <= len(products(tree)) <= dial.products[1]
+        if fits and (dial.negative or lowest(tree) >= 0):
             return tree
 
 
@@ -173,6 +185,23 @@ def lowest(tree: Tree) -> int:
     return min(value(tree), lowest(tree[1]), lowest(tree[2]))
 
 
+def products(tree: Tree) -> list[tuple[int, int]]:
+    """The two sides of each * in the expression."""
+    if isinstance(tree, int):
+        return []
+    sign, left, right = tree
+    here = [(value(left), value(right))] if sign == "*" else []
+    return [*products(left), *products(right), *here]
+
+
+def domain(tree: Tree) -> str:
+    """`sums`, `products`, or `long products` (both sides of a * have two digits or more)."""
+    found = products(tree)
+    if any(min(abs(a), abs(b)) >= 10 for a, b in found):
+        return "long products"
+    return "products" if found else "sums"
+
+
 def text(tree: Tree) -> str:
     """The expression as it is written: `27 + 6 * (8 - 3)`.
 
@@ -187,6 +216,19 @@ def text(tree: Tree) -> str:
     if _additive(right) or (sign == "*" and not isinstance(right, int)):
         b = f"({b})"
     return f"{a} {sign} {b}"
+
+
+def parse(written: str) -> Tree:
+    """The tree of a written chain without parentheses: the inverse of `text` there.
+
+    Raises:
+        ValueError: anything else.
+    """
+    words = written.split(" ")
+    numbers, signs = [int(word) for word in words[::2]], words[1::2]
+    if len(numbers) != len(signs) + 1 or not set(signs) <= set("+-*"):
+        raise ValueError(f"not a chain of numbers and signs: {written}")
+    return _grouped(numbers, signs)
 
 
 def canonical(written: str) -> str:
@@ -211,17 +253,22 @@ def _chain(terms: int, dial: Dial, rng: Random) -> Tree:
         _number(dial, rng, factor="*" in signs[max(0, place - 1) : place + 1])
         for place in range(terms)
     ]
-    products: list[Tree] = [numbers[0]]
+    return _grouped(numbers, signs)
+
+
+def _grouped(numbers: list[int], signs: list[str]) -> Tree:
+    """A chain as a tree: products first, then from left to right."""
+    terms: list[Tree] = [numbers[0]]
     between = []
     for sign, number in zip(signs, numbers[1:], strict=True):
         if sign == "*":
-            products[-1] = ("*", products[-1], number)
+            terms[-1] = ("*", terms[-1], number)
         else:
-            products.append(number)
+            terms.append(number)
             between.append(sign)
-    tree = products[0]
-    for sign, product in zip(between, products[1:], strict=True):
-        tree = (sign, tree, product)
+    tree = terms[0]
+    for sign, term in zip(between, terms[1:], strict=True):
+        tree = (sign, tree, term)
     return tree
 
 
