@@ -24,7 +24,7 @@ class Prompt:
     gold: str
     """What a right answer is; how it is written depends on `kind`."""
     kind: str = "math"
-    """Which grader judges the answer: math, exact, countdown."""
+    """Which grader judges the answer: math, exact, countdown, gym."""
     source: str = ""
     """Where it came from: a file name, a data set id, a procedural task."""
     lang: str = ""

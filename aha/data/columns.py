@@ -84,6 +84,8 @@ class Columns:
         except Unusable as why:
             column, reason = why.args
             return BadRow(row.file, row.line, reason, column)
+        except RecursionError:
+            return BadRow(row.file, row.line, "nested too deeply")
 
     def _question(self, value: Mapping[str, Any]) -> str:
         column = self.mapping["question"]

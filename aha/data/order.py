@@ -1,21 +1,30 @@
 """Which problems come next: a permutation for each epoch, and one integer that remembers the place.
 
-The cursor counts places of the endless stream permutation(0), permutation(1), ...; what is taken is
-a pure function of (n, seed, cursor, k), so a resumed run asks what the unbroken one would have.
+The cursor counts places of an endless stream; what is taken is a pure function of the problems,
+the seed, the cursor and k, so a resumed run asks what the unbroken one would have. With one source
+the stream is permutation(0), permutation(1), ...; with several it is dealt by `mixing.py`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+from typing import Protocol
 
 
 @lru_cache(maxsize=4)
-def permutation(n: int, seed: int, epoch: int) -> tuple[int, ...]:
+def permutation(n: int, seed: int | str, epoch: int) -> tuple[int, ...]:
     """The order of 0..n-1 in one epoch."""
     order = list(range(n))
     Random(f"aha order {seed} {epoch}").shuffle(order)
     return tuple(order)
+
+
+class Stream(Protocol):
+    """An endless stream of problems from several sources."""
+
+    def at(self, place: int) -> int:
+        """The problem (0..n-1) at a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,8 @@ class Order:
 
     n: int
     seed: int
+    mix: Stream | None = None
+    """The stream of several sources; None permutes the problems epoch by epoch."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -43,10 +54,15 @@ class Order:
         while len(taken) < k:
             if len(used) >= self.n:  # all were asked: the data are smaller than the phase
                 used.clear()
-            epoch, place = divmod(cursor, self.n)
-            index = permutation(self.n, self.seed, epoch)[place]
+            index = self._at(cursor)
             cursor += 1
             if index not in used:
                 used.add(index)
                 taken.append(index)
         return taken, cursor
+
+    def _at(self, place: int) -> int:
+        if self.mix is not None:
+            return self.mix.at(place)
+        epoch, inside = divmod(place, self.n)
+        return permutation(self.n, self.seed, epoch)[inside]

@@ -1,12 +1,14 @@
 """Sources as one line of text: WHERE[?key=value&...], and typed settings made from the keys.
 
-Holds not: what the keys mean (`sources.py`, `tasks/`). Values are taken as written: `+` is a plus
-sign, `%26` and `%3D` stand for `&` and `=`.
+Holds not: what the keys mean (`sources.py`, `tasks/`), but for `weight`, which every source takes.
+Values are taken as written: `+` is a plus sign, `%26` and `%3D` stand for `&` and `=`.
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import unquote
 
@@ -45,6 +47,53 @@ def parse(source: str) -> Query:
             raise ConfigError(f"data source {source!r}: '{key}' is given twice")
         keys[key] = unquote(value.strip())
     return Query(where, keys)
+
+
+def take_weight(asked: Query) -> Fraction:
+    """The source's weight in a mixture, 1 if it has none; the key is taken out of `asked.keys`.
+
+    Raises:
+        ConfigError: not a number from 0.001 to 1000.
+    """
+    text = asked.keys.pop("weight", "1")
+    try:
+        weight = Fraction(text)
+    except (ValueError, ZeroDivisionError):  # nan and inf are no fractions
+        weight = Fraction(0)
+    if not Fraction(1, 1000) <= weight <= 1000:
+        raise ConfigError(
+            f"{asked.where}?weight={text}: write a number from 0.001 to 1000, e.g. 3 or 0.5; "
+            "to leave a source out, take it out of the list"
+        )
+    return weight
+
+
+def number(text: str, *, where: str) -> float:
+    """A finite number.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{where}={text}: write a number")
+    return value
+
+
+def truth(text: str, *, where: str) -> bool:
+    """true or false, also 1, yes, on and 0, no, off.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ConfigError(f"{where}={text}: write true or false")
 
 
 def refuse_unknown(keys: Iterable[str], known: Iterable[str], *, where: str) -> None:
@@ -86,11 +135,7 @@ def integer(text: str, *, where: str) -> int:
 
 def _value(text: str, kind: Any, where: str) -> Any:
     if kind is bool:
-        if text.lower() in ("1", "true", "yes", "on"):
-            return True
-        if text.lower() in ("0", "false", "no", "off"):
-            return False
-        raise ConfigError(f"{where}={text}: write true or false")
+        return truth(text, where=where)
     if kind is int:
         return integer(text, where=where)
     if kind == Span:

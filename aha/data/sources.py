@@ -1,14 +1,15 @@
 """Where problems come from: WHERE[?key=value&...] -> Prompts, every row counted.
 
     countdown?numbers=4            a procedural task (tasks/)
+    gym:chain_sum?max_terms=3      a task of reasoning-gym (tasks/gym.py)
     problems.jsonl.gz?gold=key     a file
     folder?n=500                   a folder: files named after the split
     openai/gsm8k?name=main         a data set of the hub, through `datasets`
 
 Kept + broken = read, to the row. Broken rows are reported with file, line, column and reason; above
 `max_bad_share` of them the source is refused. Not covered: prompts that are too long in tokens
-(`lengths.py`), right answers that are wrong in the data, overlap between training and held-out
-problems of files (procedural tasks never overlap).
+(`lengths.py`), right answers that are wrong in the data, several sources and overlap between
+training and held-out problems (`problems.py`).
 """
 
 import difflib
@@ -22,7 +23,7 @@ from typing import Any, Literal
 from aha.config import DataConfig
 from aha.data import columns, query, readers
 from aha.data.readers import BadRow, Row
-from aha.data.tasks import TASKS, problems
+from aha.data.tasks import TASKS, gym, problems
 from aha.errors import ConfigError, DataError
 from aha.records import Prompt
 
@@ -30,8 +31,6 @@ TRAIN = ("train", "training")
 HELDOUT = ("heldout", "test", "validation", "valid", "val", "dev", "eval")
 """Names of the held-out split; of several in a folder, the first is taken."""
 ROW_KEYS = ("question", "gold", "kind", "lang", "domain", "id", "split", "n", "name")
-TASK_PROBLEMS = {"train": 10_000, "heldout": 1_000}
-"""Problems taken from a procedural task if `n` does not say."""
 SAMPLE = 64
 """Rows that the column mapping is chosen from."""
 SHOWN = 5
@@ -84,13 +83,14 @@ def load(source: str, *, split: str, config: DataConfig) -> Loaded:
         DataError: nothing there, unreadable, empty, no known columns, too many broken rows.
     """
     asked = query.parse(source)
+    query.take_weight(asked)  # of no account to one source
     side: Literal["train", "heldout"] = _side(split)
     if side == "heldout" and not config.heldout and "split" in asked.keys:
         raise DataError(
             f"{source} is one split only, and it is the training data; "
             "name held-out problems with --set data.heldout=SOURCE"
         )
-    if asked.where in TASKS:
+    if asked.where in TASKS or asked.where.startswith(gym.PREFIX):
         return _load_task(source, asked, side)
     query.refuse_unknown(asked.keys, ROW_KEYS, where=f"data source {asked.where}")
     limit = _limit(asked)
@@ -119,13 +119,18 @@ def _limit(asked: query.Query) -> int | None:
 
 
 def _load_task(source: str, asked: query.Query, side: Literal["train", "heldout"]) -> Loaded:
-    task = TASKS[asked.where]
     keys = dict(asked.keys)
     limit = _limit(asked)
     keys.pop("n", None)
     side = _side(keys.pop("split", side))
-    made: Any = query.settings(task.settings, keys, where=asked.where)
-    prompts, drawn = problems(task, made, split=side, n=limit or TASK_PROBLEMS[side])
+    made: Any
+    if asked.where in TASKS:
+        task = TASKS[asked.where]
+        made = query.settings(task.settings, keys, where=asked.where)
+    else:
+        task, made = gym.task(asked.where, keys)
+    usual = task.usual[0] if side == "train" else task.usual[1]
+    prompts, drawn = problems(task, made, split=side, n=limit or usual)
     notes = []
     if len(prompts) < (limit or 0):
         notes.append(

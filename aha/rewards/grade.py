@@ -7,14 +7,17 @@ To add a grader: a function (gold, Extracted) -> Grade, its name in GRADERS, its
 docs/rewards.md, and a higher GRADER_VERSION.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from aha.data.tasks import gym
 from aha.records import Grade
 from aha.rewards.answer import Extracted, Mode, extract
 from aha.rewards.countdown import grade_countdown
 from aha.rewards.exact import grade_exact
+from aha.rewards.gym import grade_gym
 from aha.rewards.math_answer import grade_math
 
 GRADER_VERSION = 1
@@ -24,6 +27,7 @@ GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
     "math": grade_math,
     "exact": grade_exact,
     "countdown": grade_countdown,
+    "gym": grade_gym,
 }
 
 
@@ -62,6 +66,18 @@ def find(
     if found.text is not None and len(found.text) > MAX_SENT:
         return replace(found, text=found.text[:MAX_SENT])
     return found
+
+
+def preparation(kind: str, gold: str) -> str:
+    """What a worker has to load before such a case counts against a deadline; "" for nothing."""
+    return gold.partition("\n")[0] if kind == "gym" else ""
+
+
+def prepare(kind: str, what: str) -> None:
+    """Load it. A failure is left to the cases, whose verdicts will say it."""
+    if kind == "gym":
+        with contextlib.suppress(Exception):
+            gym.prepare(what)
 
 
 MAX_SENT = 4100

@@ -1,5 +1,7 @@
 """A grader process: one JSON line in, one out, until its input ends.
 
+A line with a case gives a verdict; one with "prepare" loads what a kind of cases needs.
+
 Started by workers.GraderPool in a fresh interpreter (`python -c`), so that neither the caller's
 `__main__` nor torch is loaded. It dies with its parent, may use 1 GiB of memory, and has its own
 output: whatever a library prints goes nowhere.
@@ -29,7 +31,7 @@ def main() -> None:
     os.dup2(nowhere, 1)
 
     from aha.rewards.answer import Extracted
-    from aha.rewards.grade import judge
+    from aha.rewards.grade import judge, prepare
     from aha.rewards.symbolic import warm_up
 
     warm_up()
@@ -37,6 +39,11 @@ def main() -> None:
     out.flush()
     for line in sys.stdin:
         job = json.loads(line)
+        if "prepare" in job:
+            prepare(job["kind"], job["prepare"])
+            out.write('{"ready": true}\n')
+            out.flush()
+            continue
         grade = judge(job["kind"], job["gold"], Extracted(*job["found"]))
         out.write(json.dumps({"id": job["id"], "grade": asdict(grade)}) + "\n")
         out.flush()

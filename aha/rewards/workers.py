@@ -29,11 +29,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aha.data.tasks import gym
 from aha.errors import RunError
 from aha.files import json_line
 from aha.records import Grade
 from aha.rewards.answer import Extracted
-from aha.rewards.grade import GRADER_VERSION, find
+from aha.rewards.grade import GRADER_VERSION, find, preparation
 from aha.rewards.math_answer import settle
 
 FIRST_TRY = 0.6
@@ -67,6 +68,7 @@ class _Worker:
     case: _Case | None = None
     since: float = 0.0
     number: int = field(default=0)
+    prepared: set[str] = field(default_factory=set)
 
 
 class GraderPool:
@@ -158,7 +160,7 @@ class GraderPool:
         if cached is not None:
             self._cache.move_to_end(case.digest)
             return cached
-        if len(case.gold) > MAX_GOLD:
+        if len(case.gold) > (gym.MAX_GOLD if case.kind == "gym" else MAX_GOLD):
             return Grade(status="error", score=0.0, reason="gold_unparsed: too_long")
         return settle(case.gold, case.found) if case.kind == "math" else _empty(case.found)
 
@@ -195,7 +197,11 @@ class GraderPool:
             if not self._queue:
                 return
             if worker.ready and worker.case is None:
-                self._send(worker, self._queue.popleft())
+                needed = preparation(self._queue[0].kind, self._queue[0].gold)
+                if needed and needed not in worker.prepared:
+                    self._prepare(worker, self._queue[0].kind, needed)
+                else:
+                    self._send(worker, self._queue.popleft())
 
     def _live(self) -> int:
         return sum(worker.case is not None for worker in self._workers)
@@ -213,6 +219,7 @@ class GraderPool:
         path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONPATH": path, "AHA_GRADER_PARENT": str(os.getpid())}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # address space
         errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER],
@@ -231,12 +238,21 @@ class GraderPool:
         self._workers.append(worker)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
 
+    def _prepare(self, worker: _Worker, kind: str, needed: str) -> None:
+        """Let a worker load what a case needs, as if it started: no case's deadline runs."""
+        worker.ready, worker.started = False, time.monotonic()
+        worker.prepared.add(needed)
+        self._write(worker, {"kind": kind, "prepare": needed})
+
     def _send(self, worker: _Worker, case: _Case) -> None:
         self._jobs += 1
         worker.number, worker.case, worker.since = self._jobs, case, time.monotonic()
         case.tries += 1
         found = [case.found.text, case.found.place, case.found.reason]
         job = {"id": worker.number, "kind": case.kind, "gold": case.gold, "found": found}
+        self._write(worker, job)
+
+    def _write(self, worker: _Worker, job: dict[str, Any]) -> None:
         assert worker.process.stdin is not None
         try:  # it fits into the pipe, which is empty: the worker has read all that came before
             worker.process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -336,8 +352,9 @@ class GraderPool:
         if self._failed_starts >= 3:
             raise RunError(
                 "a grader process does not start (3 attempts in a row). It said: "
-                f"{said or 'nothing'}. Check that `python -c 'import math_verify'` works and that "
-                "1 GiB of address space is allowed (ulimit -v)"
+                f"{said or 'nothing'}. Check that `python -c 'import math_verify'` works (for gym: "
+                "sources `import reasoning_gym` too) and that 1 GiB of address space is allowed "
+                "(ulimit -v)"
             )
 
 

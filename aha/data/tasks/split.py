@@ -16,7 +16,6 @@ from aha.records import Prompt
 HELDOUT_IN = 10
 """One canonical problem in this many is held out."""
 PATIENCE = 10_000
-"""Draws in a row without a new problem after which a task counts as used up."""
 Split = Literal["train", "heldout"]
 
 
@@ -38,6 +37,10 @@ class Task:
     """Dataclass of the query keys; has a field `seed`."""
     item: Callable[[Any, int], Item]
     """A pure function of settings and index."""
+    usual: tuple[int, int] = (10_000, 1_000)
+    """Training and held-out problems that are taken if nobody says how many."""
+    patience: int = PATIENCE
+    """Draws in a row without a new problem after which the task counts as used up."""
 
 
 def is_heldout(canonical: str) -> bool:
@@ -57,7 +60,7 @@ def problems(task: Task, settings: Any, *, split: Split, n: int) -> tuple[list[P
     kept: list[Prompt] = []
     seen: set[str] = set()
     index = last_new = 0
-    while len(kept) < n and index - last_new < PATIENCE:
+    while len(kept) < n and index - last_new < task.patience:
         item = task.item(settings, index)
         index += 1
         if item.canonical not in seen:
