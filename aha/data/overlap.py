@@ -56,6 +56,10 @@ class Overlap:
     """The held-out question (same), or the longest run of words around the first hit (ngram)."""
 
 
+LATEX_SIGNS = ("div", "times", "cdot", "frac")
+"""Commands that are signs: parentheses count beside them, so 8 \\div (4 \\div 2) is not 8 \\div 4 \\div 2."""
+
+
 def find(train: Sequence[Prompt], heldout: Sequence[Prompt], n: int = N) -> list[Overlap]:
     """Pairs of a training and a held-out problem that overlap, in the order of `train`.
 
@@ -93,6 +97,7 @@ def tokens(text: str) -> list[str]:
         first = part[0]
         if first.isalpha():
             words.append(part)
+            signs |= part in LATEX_SIGNS
         elif first.isdigit():
             words.append(part.replace(",", ""))
         elif counting := _counting(part):

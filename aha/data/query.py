@@ -57,8 +57,8 @@ def take_weight(asked: Query) -> Fraction:
     """
     text = asked.keys.pop("weight", "1")
     try:
-        weight = Fraction(text)
-    except (ValueError, ZeroDivisionError):  # nan and inf are no fractions
+        weight = Fraction(repr(float(text)))  # by way of float: 1e999999999 is inf at once
+    except (ValueError, OverflowError):  # nan and inf are no fractions
         weight = Fraction(0)
     if not Fraction(1, 1000) <= weight <= 1000:
         raise ConfigError(

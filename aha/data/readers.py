@@ -8,6 +8,7 @@ permission, truncated gzip, damaged parquet) is a DataError. What is not: a .jso
 and is read at once, so it has no broken rows, and at most 1 GiB.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -146,8 +147,9 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Row | BadRow]:
     try:
         value = json.loads(data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and data.lstrip().startswith(b"{"):
-            yield from _jsonl(path, io.BytesIO(data))
+        lines = data.removeprefix(codecs.BOM_UTF8)
+        if error.msg == "Extra data" and lines.lstrip().startswith(b"{"):
+            yield from _jsonl(path, io.BytesIO(lines))
             return
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:

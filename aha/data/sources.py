@@ -278,7 +278,11 @@ def _collect(
             make = columns.Columns(mapping, asked.keys.get("kind", ""), asked.keys.get("lang", ""))
         for row in rows:
             if isinstance(row, Row):
-                assert make is not None, "a row was there, so a mapping was chosen"
+                if make is None:  # thousands of broken rows came first
+                    mapping = columns.choose([row.value], named, where=each.source)
+                    make = columns.Columns(
+                        mapping, asked.keys.get("kind", ""), asked.keys.get("lang", "")
+                    )
                 prompt = make.prompt(row, spare_id=f"{each.stem}-{row.line}", source=each.source)
                 if isinstance(prompt, Prompt):
                     if prompt.id not in ids:

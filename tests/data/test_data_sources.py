@@ -242,3 +242,11 @@ def test_reading_data_imports_no_torch(tmp_path):
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+def test_a_good_row_after_thousands_of_broken_ones_is_read(tmp_path):
+    path = tmp_path / "late.jsonl"
+    path.write_text("no\n" * 10_001 + '{"question": "1 + 1?", "answer": "2"}\n')
+    loaded = load(str(path), split="train", config=DataConfig(max_bad_share=1.0))
+    assert [prompt.gold for prompt in loaded.prompts] == ["2"]
+    assert len(loaded.bad) == 10_001

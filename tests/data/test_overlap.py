@@ -171,3 +171,8 @@ def test_as_a_slow_search_finds_it(seed, n):
         if each.why == "ngram":
             assert each.shared in texts[0][each.train]
             assert each.shared in texts[1][each.heldout]
+
+
+def test_parentheses_beside_latex_signs_count():
+    assert tokens("88 \\div (4 \\div 2)") != tokens("88 \\div 4 \\div 2")
+    assert tokens("2 \\times (3 \\cdot 4)") != tokens("2 \\times 3 \\cdot 4")

@@ -102,6 +102,7 @@ def test_ids_that_meet_get_their_source(tmp_path):
         (["arithmetic?weight=-1", "countdown"], "0.001 to 1000"),
         (["arithmetic?weight=nan", "countdown"], "0.001 to 1000"),
         (["arithmetic?weight=inf", "countdown"], "0.001 to 1000"),
+        (["arithmetic?weight=1e999999999", "countdown"], "0.001 to 1000"),
         ("arithmetic?weight=much", "0.001 to 1000"),
         (["arithmetic", "arithmetic?weight=2"], "twice"),
         (["arithmetic?wieght=2", "countdown"], "known keys|did you mean"),

@@ -179,3 +179,9 @@ def test_what_is_read_is_what_was_written(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(json.dumps(v, ensure_ascii=False) for v in values), "utf-8")
     assert [row.value for row in rows(path)] == values
+
+
+def test_lines_under_json_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n')
+    assert [row.value for row in readers.read(path)] == [{"a": 1}, {"a": 2}]
