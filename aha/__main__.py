@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Model folders.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
+data_app = typer.Typer(help="Look at data before they are used.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (.toml, .yaml, .json).")]
 Overrides = Annotated[
@@ -148,6 +150,23 @@ def doctor(
 
 
 @app.command()
+def preflight(
+    recipe: RecipeArgument,
+    words: MoreOverrides = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Can the model learn from the problems, and if not, why? Exit code 1: it cannot."""
+    from aha import config
+    from aha.stages import preflight as flight
+
+    facts, lines = flight.examine(config.load(recipe, [*(overrides or []), *(words or [])]))
+    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+    if facts["verdict"]["state"] == "cannot":
+        raise typer.Exit(1)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="Model: folder, run, aha:NAME, name or hub id.")],
     prompt: Annotated[
@@ -208,9 +227,20 @@ def evaluate(
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Grade the answers in --out again, without the model.")
     ] = False,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates", help="Measure what RL needs from a base model instead: docs/base_model.md."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on held-out problems: pass@1 with its interval, pass@k, majority vote."""
+    if gates:
+        from aha.stages import pretrain_gates
+
+        pretrain_gates.show(model, as_json=as_json, out=out, echo=typer.echo)
+        return
     from aha.evals import ask
 
     ask.evaluate(
@@ -271,6 +301,72 @@ def model_get(
     from aha.models.get import get
 
     typer.echo(str(get(name, source=source, say=lambda text: typer.echo(text, err=True))))
+
+
+@data_app.command("check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="Data source, see docs/data.md.")],
+    heldout: Annotated[str, typer.Option(help="Held-out source: look for leaks into it.")] = "",
+    model: Annotated[str, typer.Option(help="Count tokens with this model's tokenizer.")] = "",
+    template: Annotated[str, typer.Option(help="r1-zero, chat, or a template file.")] = "r1-zero",
+    max_prompt_tokens: Annotated[
+        int, typer.Option(min=1, help="With --model: longer prompts are rejected.")
+    ] = 1024,
+    max_prompt_chars: Annotated[
+        int, typer.Option(min=1, help="Without --model: longer questions are rejected.")
+    ] = 50_000,
+    bad: Annotated[
+        Path | None, typer.Option(help="Write rejected rows and their reasons here (JSONL).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every fault as JSON.")] = False,
+) -> None:
+    """Read every row of a source and say what is wrong with it. Exit code 1: a row or file is."""
+    from aha.report import data_files
+
+    clean = data_files.run_check(
+        source,
+        heldout=heldout,
+        model=model,
+        template=template,
+        max_prompt_tokens=max_prompt_tokens,
+        max_prompt_chars=max_prompt_chars,
+        bad=bad,
+        as_json=as_json,
+        echo=typer.echo,
+    )
+    if not clean:
+        raise typer.Exit(1)
+
+
+@data_app.command("inspect")
+def data_inspect(
+    source: Annotated[str, typer.Argument(help="Data source, see docs/data.md.")],
+    model: Annotated[str, typer.Option(help="Model: folder, run, aha:NAME, name or hub id.")] = (
+        "aha:base"
+    ),
+    template: Annotated[str, typer.Option(help="r1-zero, chat, or a template file.")] = "r1-zero",
+    system: Annotated[str, typer.Option(help="System message (chat template only).")] = "",
+    suffix: Annotated[str, typer.Option(help="Appended to each question.")] = "",
+    max_prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt.")] = 1024,
+    n: Annotated[int, typer.Option("--n", "-n", min=0, help="Rows to show.")] = 3,
+    html: Annotated[Path | None, typer.Option(help="Write it as one page, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows as the model reads them: prompt, tokens, what is trained; and the whole source."""
+    from aha.report import data_files
+
+    data_files.run_inspect(
+        source,
+        model=model,
+        template=template,
+        system=system,
+        suffix=suffix,
+        max_prompt_tokens=max_prompt_tokens,
+        n=n,
+        html=html,
+        as_json=as_json,
+        echo=typer.echo,
+    )
 
 
 INTERRUPTED = 130

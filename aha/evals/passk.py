@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """pass@1 of `b` minus pass@1 of `a` on the problems that both have, -1..1."""
+    """A number of `b` minus the same of `a` on the problems that both have."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ class Difference:
     problems: int
     """Problems that both have; the others are counted below and not used."""
     better: int
-    """Problems that `b` answers right more often than `a`."""
+    """Problems where `b` has the larger number (for pass@1: is right more often)."""
     worse: int
     only_a: int
     only_b: int
@@ -135,14 +135,38 @@ def vote_key(answer: str) -> str:
 def paired_difference(
     a: Mapping[str, Problem], b: Mapping[str, Problem], *, seed: int = 0, resamples: int = 10_000
 ) -> Difference:
-    """pass@1 of `b` minus pass@1 of `a`, by problem id, with a paired bootstrap interval.
-
-    Problems are drawn with replacement; the interval runs between the 2.5 % and 97.5 % percentiles
-    of the mean difference. Same seed, same numbers. When every problem differs by the same amount
-    the interval is that one number: read `problems` before believing it.
+    """pass@1 of `b` minus pass@1 of `a`, by problem id, -1..1; see `paired_ratio`.
 
     Raises:
         ValueError: no problem is in both, or a problem has no answer.
+    """
+    shared = a.keys() & b.keys()
+    for side in (a, b):
+        _checked([side[name] for name in sorted(shared)], none=True)
+    ratios = [
+        {name: (_share(p), 1.0) if name in shared else (0.0, 1.0) for name, p in side.items()}
+        for side in (a, b)
+    ]
+    return paired_ratio(*ratios, seed=seed, resamples=resamples)
+
+
+def paired_ratio(
+    a: Mapping[str, tuple[float, float]],
+    b: Mapping[str, tuple[float, float]],
+    *,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> Difference:
+    """Ratio of sums of `b` minus that of `a`, by problem id, with a paired bootstrap interval.
+
+    A problem brings (over, under), and a side's number is sum(over) / sum(under): a mean over
+    problems with under = 1, words per token with (words, tokens). Problems are drawn with
+    replacement, the same for both sides; the interval runs between the 2.5 % and 97.5 % percentiles
+    of the difference. Same seed, same numbers. When every problem differs by the same amount the
+    interval is that one number: read `problems` before believing it.
+
+    Raises:
+        ValueError: no problem is in both, or the problems of a side sum to nothing below.
     """
     shared = sorted(a.keys() & b.keys())
     if not shared:
@@ -150,32 +174,40 @@ def paired_difference(
             f"no problem is in both evaluations ({len(a)} and {len(b)} problems): "
             "evaluate both on the same held-out problems"
         )
-    for side in (a, b):
-        _checked([side[name] for name in shared])
-    differences = np.array([_share(b[name]) - _share(a[name]) for name in shared])
+    sides = [np.array([side[name] for name in shared]).T for side in (a, b)]  # [2, problems] each
+    if not all((under > 0).all() for _, under in sides):
+        raise ValueError("a problem with nothing below: leave it out of both sides")
+    each = sides[1][0] / sides[1][1] - sides[0][0] / sides[0][1]
     random = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        means[i] = differences[random.integers(len(shared), size=len(shared))].mean()
-    low, high = np.quantile(means, [0.025, 0.975])
+    found: list[float] = []
+    while len(found) < resamples:
+        size = (min(DRAWN, resamples - len(found)), len(shared))
+        drawn = random.integers(len(shared), size=size)
+        before, after = (over[drawn].sum(1) / under[drawn].sum(1) for over, under in sides)
+        found += (after - before).tolist()
+    low, high = np.quantile(found, [0.025, 0.975])
+    before, after = (math.fsum(over) / math.fsum(under) for over, under in sides)
     return Difference(
-        value=math.fsum(differences) / len(shared),
+        value=after - before,
         low=float(low),
         high=float(high),
         problems=len(shared),
-        better=int((differences > 0).sum()),
-        worse=int((differences < 0).sum()),
+        better=int((each > 0).sum()),
+        worse=int((each < 0).sum()),
         only_a=len(a) - len(shared),
         only_b=len(b) - len(shared),
     )
 
 
+DRAWN = 500
+"""Resamples computed at once: bounds the memory, changes no number."""
+
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+|/[0-9]+)?")
 
 
-def _checked(problems: Sequence[Problem], at_least: int = 1) -> None:
-    if not problems:
+def _checked(problems: Sequence[Problem], at_least: int = 1, *, none: bool = False) -> None:
+    if not problems and not none:
         raise ValueError("no problems: there is nothing to take a share of")
     if at_least < 1:
         raise ValueError(f"k={at_least}: ask for 1 or more answers")

@@ -128,7 +128,7 @@ def evaluate(
 def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> Result:
     """Numbers of an evaluation from its rows. Answers our graders failed on are left out and counted."""
     judged = [row for row in rows if row["status"] not in ("timeout", "error")]
-    problems = _problems(judged)
+    problems = list(by_problem(judged).values())
     if not problems:
         raise RunError(
             "the evaluation has no judged answer: every grading failed, see samples.partial.jsonl"
@@ -258,15 +258,16 @@ def _append(partial: Path, receipt: Mapping[str, Any], rows: Sequence[Mapping[st
         os.fsync(file.fileno())
 
 
-def _problems(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[bool, str | None]]]:
-    by_problem: dict[str, list[tuple[int, bool, str | None]]] = {}
+def by_problem(rows: Sequence[Mapping[str, Any]]) -> dict[str, passk.Problem]:
+    """Stored samples -> (correct, extracted answer) of each problem, in the order of samples."""
+    found: dict[str, list[tuple[int, bool, str | None]]] = {}
     for row in rows:
         sample = (row["sample"], row["correct"], row["extracted"])
-        by_problem.setdefault(row["problem"], []).append(sample)
-    return [
-        [(right, said) for _, right, said in sorted(s, key=lambda x: x[0])]
-        for s in by_problem.values()
-    ]
+        found.setdefault(row["problem"], []).append(sample)
+    return {
+        problem: [(right, said) for _, right, said in sorted(samples, key=lambda x: x[0])]
+        for problem, samples in found.items()
+    }
 
 
 def _by(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, float]]:
@@ -276,7 +277,9 @@ def _by(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, floa
         return {}
     table = {}
     for value in values:
-        estimate = passk.pass_at_1(_problems([row for row in rows if row[key] == value]))
+        estimate = passk.pass_at_1(
+            list(by_problem([row for row in rows if row[key] == value]).values())
+        )
         table[value or "other"] = {
             "pass_at_1": estimate.value,
             "low": estimate.low,

@@ -41,6 +41,9 @@ class Face(Protocol):
 
     def alert(self, text: str) -> None: ...
     def note(self, text: str) -> None: ...
+    def lines(self, lines: list[str]) -> None:
+        """As they are: never folded."""
+
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None: ...
     def close(self) -> None: ...
 
@@ -62,6 +65,8 @@ class Console:
             able = os.environ.get("TERM", "") != "dumb" and _encoding(stream).startswith("utf")
             face = "live" if able and stream.isatty() else "plain"
         self._face: Face = Live(stream, clock) if face == "live" else Plain(stream, clock)
+        self.unicode = face == "live"
+        """May block characters be drawn? Not in a pipe: what is searched stays ASCII."""
         self._steps = 0
         self._seconds: deque[float] = deque(maxlen=10)
 
@@ -97,6 +102,10 @@ class Console:
 
     def note(self, text: str) -> None:
         self._face.note(clean(text))
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Lines whose columns matter (a curve, a command to paste): they are not folded."""
+        self._face.lines([part for line in lines for part in clean(line).split("\n")])
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A small table, e.g. an evaluation before and after. Cells are shown as `str`."""
@@ -145,6 +154,9 @@ class Plain:
 
     def note(self, text: str) -> None:
         self._print([line for part in text.split("\n") for line in fold(part, "")])
+
+    def lines(self, lines: list[str]) -> None:
+        self._print(lines)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         self._print([*fold(title, ""), *table_lines(columns, rows)])
@@ -221,6 +233,10 @@ class Live:
 
     def note(self, text: str) -> None:
         self._out(self._styled(text))
+
+    def lines(self, lines: list[str]) -> None:
+        text = self._styled("\n".join(lines))
+        self._safely(lambda: self._console.print(text, soft_wrap=True))
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         from rich.table import Table

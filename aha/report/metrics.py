@@ -132,7 +132,9 @@ METRICS: dict[str, Metric] = {
     "pretrain/loss/worked": _mean("... in worked problems.", "nats/token"),
     "pretrain/loss/countdown": _mean("... in countdown searches.", "nats/token"),
     "pretrain/loss/text": _mean("... in plain text and talk.", "nats/token"),
-    "pretrain/loss/template": _mean("... where the R1-Zero template's sentences are.", "nats/token"),
+    "pretrain/loss/template": _mean(
+        "... where the R1-Zero template's sentences are.", "nats/token"
+    ),
     "pretrain/tokens/sum": _sum("Tokens of the step.", "tokens"),
     "pretrain/expert_load/max": _max("Load of the busiest expert; 1 is its even share."),
     "data/epoch": _max("Passes over the data that are complete.", "epochs"),

@@ -10,7 +10,7 @@ from aha import files
 from aha.config import Recipe, ZeroConfig
 from aha.data import templates
 from aha.data.lengths import render_all
-from aha.data.order import Order
+from aha.data.problems import Shares
 from aha.data.templates import Template
 from aha.errors import ConfigError, RunError
 from aha.evals import run as evals
@@ -41,6 +41,7 @@ def assemble(
     *,
     model_folder: Path,
     prompts: Sequence[Prompt],
+    shares: Shares,
     heldout_prompts: Sequence[Prompt],
     facts: Sequence[str],
     resolved: Resolved,
@@ -52,6 +53,7 @@ def assemble(
 
     Raises:
         ConfigError: fewer questions than a phase asks.
+        DataError: a source of several has no question that fits.
         ModelError, RunError: the model or the checkpoint cannot be used.
     """
     config = recipe.zero
@@ -60,8 +62,6 @@ def assemble(
     seed_all(recipe.seed)
     loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
     template = templates.load_template(recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids)
-    for warning in templates.lint(template, loaded.tokenizer):
-        console.note(f"template: {warning}")
     longest = recipe.data.max_prompt_tokens
     questions, dropped = render_all(template, prompts, longest)
     heldout = render_all(template, heldout_prompts, longest)[0] if heldout_prompts else []
@@ -134,7 +134,11 @@ def assemble(
         trainer=_trainer(config, optimizer, reference, policy, resolved),
         reference=reference,
         questions=questions,
-        order=Order(len(questions), recipe.seed),
+        order=shares.order(
+            [question.prompt for question in questions],
+            seed=recipe.seed,
+            phase=config.prompts_per_step * config.minibatches,
+        ),
         params=SamplingParams(
             max_tokens=config.max_answer_tokens,
             temperature=config.temperature,
@@ -150,6 +154,7 @@ def assemble(
         tags=tags,
         resumed=found is not None,
         stop=stop,
+        lint=templates.lint(template, loaded.tokenizer),
     )
 
 

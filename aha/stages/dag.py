@@ -19,6 +19,8 @@ DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
 VERSIONS = {"pretrain": 1, "zero": 1}
 """Bump one when its stage would give other results for the same configuration."""
+NO_EFFECT = {"preflight", "preflight_strict"}
+"""Keys of an RL stage that change whether it starts, never what it gives."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def graph(recipe: Recipe) -> list[Node]:
                 "seed": recipe.seed,
                 "model": recipe.model.model_dump(),
                 "data": recipe.data.model_dump(),
-                "zero": recipe.zero.model_dump(),
+                "zero": recipe.zero.model_dump(exclude=NO_EFFECT),
             },
             (nodes["pretrain"],) if from_pretrain else (),
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from aha.config import Recipe
 from aha.errors import AhaError
 from aha.rewards.workers import GraderPool
+from aha.stages import preflight, preflight_rules
 
 State = Literal["ok", "note", "bad"]
 GRADER_CASES = (
@@ -123,25 +124,17 @@ def _graders() -> Check:
 def _data(recipe: Recipe) -> Check:
     from aha.stages.zero import load_data
 
-    train, heldout, _facts = load_data(recipe)
-    answers = {
-        "math": lambda gold: f"<answer>\\boxed{{{gold}}}</answer>",
-        "exact": lambda gold: f"<answer>{gold}</answer>",
-    }
-    wanted = [p for p in [*train[:64], *heldout[:64]] if p.kind in answers]
+    asked = load_data(recipe)
+    train, heldout = asked.train, asked.heldout
     with GraderPool(workers=2, seconds=2.0) as pool:
-        for number, prompt in enumerate(wanted):
-            pool.submit(str(number), prompt.kind, prompt.gold, answers[prompt.kind](prompt.gold))
-        found = dict(pool.drain())
-    refused = [wanted[int(key)] for key, grade in found.items() if grade.status != "correct"]
-    accepted = f"gold answers accepted {len(wanted) - len(refused)}/{len(wanted)}"
+        gold = preflight.check_gold([*train[:64], *heldout[:64]], pool, recipe.data.answer_tag)
+    accepted = f"gold answers accepted {gold.tried - gold.refused}/{gold.tried}"
     seen = f"{len(train)} questions, {len(heldout)} held out; {accepted}"
-    if len(refused) > 0.05 * max(1, len(wanted)):
-        first = refused[0]
+    if preflight_rules.refused(gold):
         return Check(
             "data",
             "bad",
-            f"{seen}; e.g. {first.id}: gold {first.gold[:60]!r}",
+            f"{seen}; e.g. {gold.first[0]}",
             "the gold column is not an answer the grader reads: choose it with ?gold=COLUMN",
         )
     return Check("data", "ok" if heldout else "note", seen)

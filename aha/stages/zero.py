@@ -4,36 +4,64 @@ Everything cheap that can fail is tried before the model is loaded; `assemble.py
 together, `train/loop.py` runs them.
 """
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aha import files
 from aha.config import Recipe
-from aha.data import sources
-from aha.errors import ConfigError, DataError
+from aha.data import problems
+from aha.data.problems import Problems
 from aha.models.locate import locate
-from aha.records import Prompt
 from aha.report.console import Console
 from aha.rewards.workers import GraderPool
+from aha.stages import preflight, summary
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
 from aha.train.plan import Resolved
 
+if TYPE_CHECKING:
+    from aha.train.run import Run
+
 RESOLVED = "resolved.json"
-SHOWN = ("pass_at_1", "cons_at_k", "pass_at_4", "unparsed_share", "cut_share", "tokens_mean")
-"""Lines of the table of before and after."""
 
 
 def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> dict[str, Any]:
     """Train; returns the facts for DONE. Goes on from the newest whole checkpoint if there is one."""
+    assert recipe.zero is not None
+    folder, stop = run_folder.begin(node), Stop()
+    model_folder = model_of(recipe, run_folder.root)
+    with assembled(recipe, run_folder, folder, model_folder, console, stop) as running:
+        from aha.train.loop import train
+
+        if not running.resumed and recipe.zero.preflight:
+            preflight.before_first_step(running, recipe, node)
+        else:
+            for warning in running.lint:
+                console.note(f"template: {warning}")
+        with on_signal(stop, console):
+            train(running)
+        running.graders.forget()  # the last checkpoint did, unless a kill came between
+    return _finish(recipe, run_folder, folder, running, console)
+
+
+@contextlib.contextmanager
+def assembled(
+    recipe: Recipe,
+    run_folder: RunFolder,
+    folder: Path,
+    model_folder: Path,
+    console: Console,
+    stop: Stop | None = None,
+) -> Iterator["Run"]:
+    """A run at its first step or its newest checkpoint; its graders end with the context."""
     config = recipe.zero
     assert config is not None
-    folder = run_folder.begin(node)
-    model_folder = model_of(recipe, run_folder.root)
-    train_prompts, heldout_prompts, facts = load_data(recipe)
+    asked = load_data(recipe)
     graders = GraderPool(
         workers=config.grader_workers,
         seconds=config.grader_seconds,
@@ -43,50 +71,26 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         resolved, checkpoint_bytes = resolve(recipe, folder, model_folder)
         check_disk(run_folder.root, checkpoint_bytes)
         from aha.stages.assemble import assemble
-        from aha.train.loop import train
 
-        stop = Stop()
-        running = assemble(
+        yield assemble(
             recipe,
             run_folder,
             folder,
             model_folder=model_folder,
-            prompts=train_prompts,
-            heldout_prompts=heldout_prompts,
-            facts=facts,
+            prompts=asked.train,
+            shares=asked.shares,
+            heldout_prompts=asked.heldout,
+            facts=asked.facts,
             resolved=resolved,
             graders=graders,
             console=console,
-            stop=stop,
+            stop=stop or Stop(),
         )
-        with on_signal(stop, console):
-            train(running)
-        graders.forget()  # the last checkpoint did, unless a kill came between
-    return _finish(folder, running.state.step, running.state.best_step, console)
 
 
-def load_data(recipe: Recipe) -> tuple[list[Prompt], list[Prompt], list[str]]:
+def load_data(recipe: Recipe) -> Problems:
     """Training and held-out problems, and lines that say where they come from."""
-    data = recipe.data
-    train = sources.load(data.train, split="train", config=data)
-    facts = [f"data    {train.sentence()}"]
-    facts += [f"        broken: {row}" for row in train.bad[:3]]
-    try:
-        held = sources.load(data.heldout or data.train, split="heldout", config=data)
-    except DataError as error:
-        if data.heldout:
-            raise
-        facts.append(f"heldout none, so nothing shows whether it learns: {error}")
-        return train.prompts, [], facts
-    facts.append(f"heldout {held.sentence()}")
-    seen = {_canonical(prompt.question) for prompt in held.prompts}
-    kept = [prompt for prompt in train.prompts if _canonical(prompt.question) not in seen]
-    if len(kept) < len(train.prompts):
-        gone = len(train.prompts) - len(kept)
-        facts.append(f"        {gone} training questions are also held out: left out")
-    if not kept:
-        raise ConfigError("every training question is also held out: set data.heldout to others")
-    return kept, held.prompts, facts
+    return problems.load(recipe.data)
 
 
 def model_of(recipe: Recipe, root: Path) -> Path:
@@ -114,35 +118,18 @@ def resolve(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[Resolved,
     return made.resolved, made.checkpoint_bytes
 
 
-def _finish(folder: Path, step: int, best: int, console: Console) -> dict[str, Any]:
+def _finish(
+    recipe: Recipe, run_folder: RunFolder, folder: Path, run: "Run", console: Console
+) -> dict[str, Any]:
+    """Tables, curves and the next commands; the facts for DONE."""
     from aha.train.checkpoint import step_name
 
-    before, after = (_result(folder, step_name(number)) for number in (0, step))
-    if before and after:
-        rows = [_compared(name, before, after) for name in SHOWN if name in before]
-        console.table("before and after", ["held out", "before", f"after {step} steps"], rows)
-    final = folder / "checkpoints" / step_name(step)
+    console.close()  # the panel stays as it is; what follows stands below it
+    found = summary.summary(run_folder.root)
+    files.write_json(folder / summary.SUMMARY, found)
+    summary.show(run_folder.root, found, console)
+    final = folder / "checkpoints" / step_name(run.state.step)
     console.note(f"done. model: {final / 'hf'}")
-    return {"step": step, "checkpoint": final.name, "best": step_name(max(best, 0))}
-
-
-def _result(folder: Path, name: str) -> dict[str, Any] | None:
-    path = folder / "eval" / name / "result.json"
-    return json.loads(path.read_text("utf-8"))["numbers"] if path.exists() else None
-
-
-def _compared(name: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    def show(numbers: dict[str, Any]) -> str:
-        value = numbers[name]
-        if name == "tokens_mean":
-            return f"{value:.1f}"
-        if name == "pass_at_1":
-            low, high = numbers["pass_at_1_low"], numbers["pass_at_1_high"]
-            return f"{value:.1%} [{low:.1%}, {high:.1%}]"
-        return f"{value:.1%}"
-
-    return [name.replace("_", " "), show(before), show(after)]
-
-
-def _canonical(question: str) -> str:
-    return " ".join(question.split()).casefold()
+    summary.show_next(run_folder.root, recipe, console)
+    best = step_name(max(run.state.best_step, 0))
+    return {"step": run.state.step, "checkpoint": final.name, "best": best}

@@ -75,6 +75,8 @@ class Run:
     """Does it go on from a checkpoint?"""
     stop: Stopping
     """Says whether the user asked to stop."""
+    lint: Sequence[str] = ()
+    """What may go wrong with the template."""
     _rows: list[tuple[int, dict[str, float | None], dict[str, Any] | None]] = field(
         default_factory=list
     )

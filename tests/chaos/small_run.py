@@ -47,6 +47,8 @@ dynamic_sampling = 1
 eval_every = 2
 checkpoint_every = 2
 keep_last = 2
+preflight = 8
+preflight_strict = false
 grader_workers = 1
 grader_seconds = 20.0
 

@@ -296,3 +296,15 @@ def test_a_huge_sample_costs_little():
     start = time.process_time()
     console.step(ROW, {"think": "\x1b]" * 200_000})
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("face", ["plain", "live"])
+def test_lines_are_not_folded(face, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    command = "aha run " + "x" * 90 + " --set a=b"
+    with Console(stream=out, face=face) as console:
+        assert console.unicode == (face == "live")
+        console.lines(["[bold]head", command + "\x1b[2J"])
+    assert f"[bold]head\n{command}\n" in out.getvalue()

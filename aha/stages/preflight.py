@@ -1,0 +1,256 @@
+"""Before the first step of RL: can this model learn from these problems, and if not, why?
+
+Measured, cheap things first: the grader on gold answers; the template; answers that the run's own
+model writes to its first questions, with its template, sampler, graders and rewards. `judge` turns
+the numbers into a verdict: can, slowly, cannot (preflight_rules.py). The measurement has an engine
+and a random stream of its own, so the run that follows is the same to the byte with or without it.
+
+    RUN/zero/preflight.json   verdict and numbers; nothing volatile in it
+
+What is not covered: whether what can be learned will be (a learning rate too high, a reward that can
+be cheated). A verdict comes from a few questions: the intervals say how much it can be trusted.
+"""
+
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from aha import files
+from aha.config import Recipe, ZeroConfig
+from aha.errors import ConfigError, RunError
+from aha.evals import passk
+from aha.records import Grade, Group, Prompt, Scored
+from aha.report.console import Console
+from aha.rewards.format import format_reward
+from aha.rollout.collect import Graders, collect
+from aha.stages import dag
+from aha.stages.preflight_rules import Gold, Sampled, Verdict, judge, lines, refused
+
+if TYPE_CHECKING:
+    from aha.train.run import Run
+
+PREFLIGHT = "preflight.json"
+GOLDS = 256
+"""Gold answers that are tried on the grader."""
+ROUNDS = 4
+"""Times that more questions are asked while no group holds both right and other answers."""
+SHOWN = 3
+"""Refused gold answers that are told."""
+
+WRAPPED: dict[str, Callable[[str, str], str]] = {
+    "math": lambda gold, tag: f"\\boxed{{{gold}}}",
+    "exact": lambda gold, tag: f"<{tag}>{gold}</{tag}>" if tag else f"\\boxed{{{gold}}}",
+}
+"""kind -> (gold, answer tag) -> a response that must be right. Kinds whose gold is no answer
+(countdown: the numbers and their target) are not tried."""
+
+
+def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
+    """Measure (or read what was measured), say it, and stop a run that cannot learn.
+
+    Raises:
+        RunError: it cannot, and `zero.preflight_strict` is on. Nothing was trained: the folder takes
+            a mended recipe.
+    """
+    from aha.stages import zero
+
+    assert recipe.zero is not None
+    stored, rate = run.folder / PREFLIGHT, None
+    facts = _stored(stored, node.fingerprint)
+    if facts is None:
+        facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, recipe.zero.preflight)
+        files.write_json(stored, {"recipe": node.fingerprint} | facts)
+        run.event("preflight", verdict=facts["verdict"], tokens_per_s=rate)
+    run.console.note("\n".join(lines(facts, recipe.zero, rate)))
+    verdict = Verdict(**facts["verdict"])
+    if verdict.state == "cannot" and recipe.zero.preflight_strict:
+        for begun in (zero.RESOLVED, dag.FINGERPRINT):  # the folder is no recipe's own yet
+            (run.folder / begun).unlink(missing_ok=True)
+        raise RunError(
+            f"{verdict.sentence}. {verdict.todo} To run all the same: "
+            "--set zero.preflight_strict=false"
+        )
+
+
+def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
+    """`aha preflight`: facts as plain values and as lines. Leaves nothing behind.
+
+    Raises:
+        ConfigError: no RL stage, or its model has not been pretrained yet.
+    """
+    from aha.stages import zero
+    from aha.stages.run_folder import opened
+
+    if recipe.zero is None:
+        raise ConfigError("the recipe has no [zero] table: there is nothing to look at beforehand")
+    node = next(node for node in dag.graph(recipe) if node.name == "zero")
+    model = zero.model_of(recipe, Path(recipe.run_dir) / recipe.name)
+    if not model.is_dir():
+        raise ConfigError(
+            f"no model at {model} yet: pretrain it first with `aha run RECIPE pretrain`"
+        )
+    answers = recipe.zero.preflight or ZeroConfig.model_fields["preflight"].default
+    with (
+        tempfile.TemporaryDirectory(prefix="aha-preflight-") as aside,
+        opened(Path(aside) / "run", recipe) as folder,
+        Console(stream=io.StringIO(), face="plain") as silent,
+        zero.assembled(recipe, folder, folder.begin(node), model, silent) as run,
+    ):
+        facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, answers)
+    said = lines(facts, recipe.zero, rate)
+    return facts | {"sampled_tokens_per_s": rate}, said
+
+
+def measure(
+    run: "Run", seed: int, answer_tag: str, answers: int
+) -> tuple[dict[str, Any], float | None]:
+    """Gold answers, template, samples and the verdict on them, as plain values; tokens per second.
+
+    Args:
+        answers: sampled at least, in whole groups.
+    """
+    asked, _ = run.order.take(min(GOLDS, len(run.questions)), 0)  # of a mix, as it is mixed
+    prompts = [run.questions[i].prompt for i in asked]
+    gold = check_gold(prompts, run.graders, answer_tag)
+    sampled, rate = None, None
+    if not refused(gold):
+        sampled, rate = sample(run, seed, answers)
+    facts = {
+        "verdict": asdict(judge(gold, sampled, run.config)),
+        "gold": asdict(gold),
+        "template": list(run.lint),
+        "sampled": asdict(sampled) if sampled else None,
+    }
+    return json.loads(json.dumps(facts)), rate  # as it will be read again: no tuples
+
+
+def check_gold(prompts: Sequence[Prompt], graders: Graders, answer_tag: str = "answer") -> Gold:
+    """Each gold answer, given as an answer, must be right."""
+    tried = [prompt for prompt in prompts if prompt.kind in WRAPPED]
+    for number, prompt in enumerate(tried):
+        response = WRAPPED[prompt.kind](prompt.gold, answer_tag)
+        key = f"preflight/gold/{number}"
+        graders.submit(key, prompt.kind, prompt.gold, response, answer_tag=answer_tag)
+    found: dict[str, Grade] = {}
+    while graders.pending():
+        found.update(graders.poll(0.1))
+    first, count = [], 0
+    for number, prompt in enumerate(tried):
+        grade = found[f"preflight/gold/{number}"]
+        if grade.status != "correct":
+            count += 1
+            why = f"{grade.status}, {grade.reason}" if grade.reason else grade.status
+            first.append(f"{prompt.id}: gold {prompt.gold[:60]!r} is {why}")
+    return Gold(tried=len(tried), refused=count, first=tuple(first[:SHOWN]))
+
+
+def sample(run: "Run", seed: int, answers: int) -> tuple[Sampled, float]:
+    """Answers to the run's first questions, and answer tokens sampled per second.
+
+    Whole groups of the run's own size; more questions, up to `ROUNDS` times as many, while no group
+    is informative. The run's engine, order and random streams are not touched.
+    """
+    from aha.models.adapters import merged
+    from aha.rollout.local.engine import LocalEngine
+
+    own, config = run.engine, run.config
+    engine = LocalEngine(
+        own.policy,
+        eos_ids=tuple(own.eos),
+        decode=own.decode,
+        budget_bytes=own.budget,
+        max_rows=own.max_rows,
+    )
+    engine.load(run.state.step)
+    size = max(1, -(-answers // config.group_size))
+    asked, _ = run.order.take(min(ROUNDS * size, len(run.questions)), 0)
+    groups: list[Group] = []
+    waits: list[float] = []
+    start = time.perf_counter()
+
+    def progress(done: int, tokens: int) -> None:
+        total = (len(groups) + size) * config.group_size
+        rate = tokens / (time.perf_counter() - start)
+        run.console.heartbeat(len(groups) * config.group_size + done, total, rate)
+
+    with merged(run.trainer.policy):
+        for at in range(0, len(asked), size):
+            groups += collect(
+                engine,
+                run.graders,
+                run.score,
+                [run.questions[i] for i in asked[at : at + size]],
+                config.group_size,
+                replace(run.params, stream=(seed, "preflight")),
+                phase=f"preflight/{at}",
+                tags=run.tags,
+                progress=progress,
+                waited=waits.append,
+            )
+            if any(_informative(group) for group in groups):
+                break
+    seconds = time.perf_counter() - start - sum(waits)
+    tokens = sum(len(s.rollout.token_ids) for group in groups for s in group.scored)
+    return count(groups, run.tags), tokens / seconds
+
+
+def count(groups: Sequence[Group], tags: tuple[str, str]) -> Sampled:
+    """The numbers of scored groups. `right` is over judged answers."""
+    scored = [s for group in groups for s in group.scored]
+    lengths = sorted(len(s.rollout.token_ids) for s in scored)
+    judged = [[s for s in group.scored if s.valid] for group in groups]
+    rights = [[(_right(s), None) for s in group] for group in judged if group]
+    right = passk.pass_at_1(rights) if rights else None
+    informative = [_informative(group) for group in groups]
+    share = passk.pass_at_1([[(yes, None)] for yes in informative])  # one each: plain Wilson
+    names = {name for s in scored for name in s.parts}
+    varying = {
+        name for name in names for group in judged if len({s.parts.get(name) for s in group}) > 1
+    }
+    texts = [group.rendered.prefill + s.rollout.text for group in groups for s in group.scored]
+    return Sampled(
+        questions=len(groups),
+        group_size=max(len(group.scored) for group in groups),
+        answers=len(scored),
+        failed=sum(s.grade.failed for s in scored),
+        parsed=sum(s.grade.extracted is not None for s in scored),
+        formatted=sum(format_reward(text, *tags) > 0 for text in texts),
+        cut=sum(s.rollout.stopped == "length" for s in scored),
+        right=sum(_right(s) for s in scored),
+        right_low=right.low if right else 0.0,
+        right_high=right.high if right else 1.0,
+        informative=sum(informative),
+        informative_low=share.low,
+        informative_high=share.high,
+        all_right=sum(bool(group) and all(map(_right, group)) for group in judged),
+        all_wrong=sum(bool(group) and not any(map(_right, group)) for group in judged),
+        varied=sum(len({s.reward for s in group}) > 1 for group in judged),
+        varying=tuple(sorted(varying)),
+        tokens_mean=fmean(lengths),
+        tokens_p95=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
+    )
+
+
+def _stored(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What an earlier attempt of the same recipe measured."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        facts = json.loads(path.read_text("utf-8"))
+        if facts.pop("recipe", None) == fingerprint:
+            return dict(facts)
+    return None
+
+
+def _right(scored: Scored) -> bool:
+    return scored.grade.status == "correct"
+
+
+def _informative(group: Group) -> bool:
+    right = [_right(s) for s in group.scored if s.valid]
+    return any(right) and not all(right)

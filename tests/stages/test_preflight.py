@@ -1,0 +1,169 @@
+"""The verdict's rules as a table of cases, the counts by hand, gold answers on the real graders."""
+
+from dataclasses import replace
+
+import pytest
+
+from aha.config import ZeroConfig
+from aha.records import Grade, Group, Prompt, Rendered, Rollout, Scored
+from aha.report.lines import width_of
+from aha.rewards.workers import GraderPool
+from aha.stages.preflight import check_gold, count
+from aha.stages.preflight_rules import Gold, Sampled, judge, lines, refused
+
+CONFIG = ZeroConfig(prompts_per_step=16, group_size=16, max_answer_tokens=128, steps=40)
+GOOD = Gold(tried=256, refused=0, first=())
+USUAL = Sampled(
+    questions=4, group_size=16, answers=64, failed=0, parsed=20, formatted=2, cut=3,
+    right=6, right_low=0.04, right_high=0.19,
+    informative=3, informative_low=0.3, informative_high=0.95, all_right=0, all_wrong=1,
+    varied=4, varying=("accuracy", "format"), tokens_mean=33.0, tokens_p95=117,
+)  # fmt: skip
+WRONG = replace(USUAL, right=0, informative=0, all_wrong=4, varied=0, varying=())
+
+CASES = {
+    "as usual": (GOOD, USUAL, {}, "can", ""),
+    "a few golds are odd": (Gold(tried=100, refused=5, first=()), USUAL, {}, "can", ""),
+    "golds are no answers": (Gold(tried=100, refused=6, first=()), None, {}, "cannot", "6 of 100"),
+    "graders fail": (GOOD, replace(USUAL, failed=4), {}, "cannot", "no verdict on 4"),
+    "graders fail, as allowed": (GOOD, replace(USUAL, failed=3), {}, "can", ""),
+    "nothing parsed": (GOOD, replace(WRONG, parsed=0), {}, "cannot", "answer part"),
+    "all cut": (GOOD, replace(WRONG, parsed=0, cut=64), {}, "cannot", "cut at the cap of 128"),
+    "all cut, some right": (GOOD, replace(USUAL, cut=64), {}, "can", ""),
+    "all wrong": (GOOD, WRONG, {}, "cannot", "none of 64 answers to 4 questions is right"),
+    "form only": (
+        GOOD, replace(WRONG, varied=3, varying=("format",)), {},
+        "cannot", "learn only the form: none of 64 answers",
+    ),
+    "all right": (
+        GOOD, replace(USUAL, right=64, informative=0, all_right=4, all_wrong=0), {},
+        "cannot", "nothing is left to learn",
+    ),
+    "all judged ones are right": (
+        GOOD, replace(USUAL, right=62, failed=2), {}, "cannot", "nothing is left",
+    ),
+    "solved or out of reach": (
+        GOOD, replace(USUAL, right=16, informative=0, all_right=1, all_wrong=3), {},
+        "slowly", "about 0.0 of the 16 groups of a step carry a signal (at most about 15.2)",
+    ),
+    "one group in sixteen": (
+        GOOD, replace(USUAL, questions=16, answers=256, informative=1), {},
+        "slowly", "1 of 16 groups hold both right and other answers, so about 1.0 of the 16",
+    ),
+    "one group in ten is enough": (
+        GOOD, replace(USUAL, questions=10, answers=160, informative=1), {}, "can", "",
+    ),
+    "form is all that is wanted": (
+        GOOD, replace(WRONG, varied=1, varying=("format",)), {"format": 1.0}, "can", "not rewarded",
+    ),
+    "nothing that is wanted differs": (GOOD, WRONG, {"format": 1.0}, "cannot", "rewards are equal"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rules(case):
+    gold, sampled, rewards, state, said = CASES[case]
+    config = CONFIG.model_copy(update={"rewards": rewards}) if rewards else CONFIG
+    verdict = judge(gold, sampled, config)
+    assert verdict.state == state
+    assert said in verdict.reason
+    assert bool(verdict.todo) == (state != "can")
+
+
+def answer(place: int, status: str, text: str, *, reward: float, cut: bool = False) -> Scored:
+    tokens = tuple(range(len(text)))
+    failed = status in ("timeout", "error")
+    return Scored(
+        rollout=Rollout(
+            prompt_id="p", sample=place, token_ids=tokens, logprobs=(0.0,) * len(tokens), text=text,
+            policy_version=0, stopped="length" if cut else "stop",
+        ),
+        grade=Grade(
+            status=status, score=float(status == "correct"),
+            extracted=None if status == "unparsed" else "7",
+        ),
+        parts={"accuracy": float(status == "correct"), "format": reward},
+        reward=float(status == "correct") + reward,
+        valid=not failed,
+    )  # fmt: skip
+
+
+def group(*scored: Scored) -> Group:
+    prompt = Prompt(id="p", question="?", gold="7")
+    return Group(
+        rendered=Rendered(prompt=prompt, text="", token_ids=(1,), prefill="<think>"), scored=scored
+    )
+
+
+def test_counts_by_hand():
+    form = "a</think><answer>7</answer>"  # with the prefill the asked form; 27 tokens
+    groups = [
+        group(answer(0, "correct", form, reward=1.0), answer(1, "wrong", "12", reward=0.0)),
+        group(
+            answer(0, "unparsed", "1234", reward=0.0, cut=True),
+            answer(1, "timeout", "123", reward=0.0),
+        ),
+        group(answer(0, "wrong", "1", reward=0.0), answer(1, "wrong", "1", reward=0.0)),
+    ]
+    got = count(groups, ("think", "answer"))
+    assert (got.questions, got.group_size, got.answers, got.failed) == (3, 2, 6, 1)
+    assert (got.parsed, got.formatted, got.cut, got.right) == (5, 1, 1, 1)
+    assert (got.informative, got.all_right, got.all_wrong, got.varied) == (1, 0, 2, 1)
+    assert got.varying == ("accuracy", "format")
+    assert got.tokens_mean == pytest.approx((27 + 2 + 4 + 3 + 1 + 1) / 6)
+    assert got.tokens_p95 == 27
+    # Wilson for 1 of 3: (1/3 + z2/6 -+ z sqrt(2/9/3 + z2/36)) / (1 + z2/3), z = 1.96
+    assert (got.informative_low, got.informative_high) == pytest.approx((0.0615, 0.7923), abs=1e-3)
+
+
+def test_gold_answers_on_the_real_graders():
+    prompts = [
+        Prompt(id="a", question="?", gold="72"),
+        Prompt(id="b", question="?", gold="1/2"),
+        Prompt(id="c", question="?", gold="Ja", kind="exact"),
+        Prompt(id="d", question="?", gold='{"numbers": [2], "target": 2}', kind="countdown"),
+        Prompt(id="e", question="?", gold=""),
+    ]
+    with GraderPool(workers=1, seconds=20.0) as pool:
+        got = check_gold(prompts, pool)
+        assert (got.tried, got.refused) == (4, 1)
+        assert got.first[0].startswith("e: gold '' is ")
+        assert refused(got)
+        other = check_gold(prompts[:3], pool, answer_tag="result")
+        assert (other.tried, other.refused) == (3, 0)
+        assert not refused(other)
+        nothing = check_gold(prompts[3:4], pool)
+        assert nothing.tried == 0
+        assert not refused(nothing)
+
+
+def facts(gold: Gold, sampled: Sampled | None) -> dict:
+    from dataclasses import asdict
+
+    return {
+        "verdict": asdict(judge(gold, sampled, CONFIG)),
+        "gold": asdict(gold),
+        "template": ["<think> is 3 tokens, not one: a model must learn to spell it " * 2],
+        "sampled": asdict(sampled) if sampled else None,
+    }
+
+
+def test_what_is_said():
+    said = lines(facts(GOOD, USUAL), CONFIG, rate=8448.0)
+    assert said[0] == "preflight: can learn"
+    text = " ".join(" ".join(said).split())
+    assert "gold answers 256 of 256 graded right" in text
+    assert "right 9% [4%, 19%]" in text  # 6 of 64
+    assert "signal 3 of 4 groups hold both right and other answers: 75% [30%, 95%]" in text
+    # 33 tokens x 16 x 16 = 8448 a step, a second each at that rate
+    assert "about 8,448 tokens a step, sampled in about 1s; about 40s of sampling for 40" in text
+    assert "at the first start" in " ".join(lines(facts(GOOD, USUAL), CONFIG, rate=None))
+
+
+def test_what_is_said_fits_80_columns():
+    odd = Gold(tried=9, refused=9, first=("x" * 90 + ": gold '路径' is unparsed, no_answer",) * 3)
+    for gold, sampled in ((GOOD, WRONG), (odd, None)):
+        said = lines(facts(gold, sampled), CONFIG, rate=1.0)
+        assert said[0].startswith("preflight: cannot learn: ")
+        assert all(width_of(line) <= 80 for line in said)
+        assert any(line.startswith("  -> ") for line in said)
