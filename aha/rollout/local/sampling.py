@@ -1,7 +1,8 @@
 """One token for each row, and its log-probability.
 
 Plain temperature sampling inverts the cumulative distribution in two levels (blocks, then inside the
-block) with one uniform number a row; nothing is sorted. top-k and top-p (evaluation only) sort the likeliest tokens.
+block) with one uniform number a row; nothing is sorted. top-k and top-p (evaluation only) sort the
+likeliest tokens.
 Log-probabilities are those of the tempered distribution before top-k and top-p cut it.
 """
 
