@@ -144,7 +144,7 @@ class PretrainConfig(Section):
 
     architecture: Literal["deepseek_v3", "qwen2", "llama"] = "deepseek_v3"
     """deepseek_v3: MLA and mixture of experts (the base); qwen2, llama: dense (students)."""
-    tokens: int = Field(40_000_000, ge=1000)
+    tokens: int = Field(32_000_000, ge=1000)
     """Training tokens."""
     vocab_size: int = Field(1536, ge=300)
     """Byte-level BPE; digits and Chinese characters are single tokens."""

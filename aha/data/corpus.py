@@ -19,9 +19,8 @@ from random import Random
 
 from aha.data import corpus_text
 from aha.data.corpus_arithmetic import BOXED, Work, drills, pick, problem, search, work
-from aha.data.corpus_words import TEMPLATE
 
-VERSION = 2
+VERSION = 3
 
 KINDS = {"drills": 0.37, "worked": 0.42, "countdown": 0.07, "text": 0.115, "template": 0.025}
 """Share of each kind among the documents."""
@@ -68,7 +67,7 @@ def _written(rng: Random, kind: str, lang: str) -> str:
         return _said(rng, asked, tried, _named(rng, answer, lang), layout, lang)
     if kind == "text":
         return corpus_text.plain(rng, lang)
-    return _template(rng, lang)
+    return corpus_text.description(rng)
 
 
 def _worked(rng: Random, lang: str) -> str:
@@ -117,16 +116,6 @@ def _tagged(rng: Random, lang: str, mixed: bool) -> str:
         f"User: {given.question}{_dot(rng)} Assistant: <think> {thinking} </think> "
         f"<answer> {done.answer} </answer>"
     )
-
-
-def _template(rng: Random, lang: str) -> str:
-    """Sentences of the R1-Zero template, without tags behind them."""
-    if rng.random() < 0.5:
-        return corpus_text.description(rng)
-    given = problem(rng, lang)
-    done = work(rng, given, lang)
-    said = _said(rng, given.question, done.thinking, done.final, "talk", lang)
-    return f"{TEMPLATE[0]} {TEMPLATE[1]} {said}"
 
 
 def _dot(rng: Random) -> str:

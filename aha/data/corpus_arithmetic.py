@@ -29,7 +29,7 @@ STYLES = {"direct": 0.5, "short": 0.32, "long": 0.18}
 """How often a worked problem is answered in each style."""
 DIRECT_RIGHT = 0.12
 """Share of direct answers that happen to be right."""
-BOXED = 0.4
+BOXED = 0.2
 """Share of final answers in \\boxed{}."""
 GIVE_UP = 0.2
 """Chance that a countdown search ends after a failed try (geometric length)."""
