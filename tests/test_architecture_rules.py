@@ -139,7 +139,8 @@ def test_configuration_and_help_are_light():
 
 def test_help_names_every_command():
     said = child(HELP, COLUMNS="200")[1]
-    for command in ("run", "resume", "plan", "doctor", "sample", "eval", "grade", "model"):
+    commands = "run resume plan doctor preflight sample eval grade model data"
+    for command in commands.split():
         assert f" {command} " in said
 
 

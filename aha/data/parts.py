@@ -83,7 +83,7 @@ def splits(source: str, side: Side, config: DataConfig) -> tuple[list[Found], st
 def limit(source: str) -> int | None:
     """The `n` of a source of rows: problems, at most."""
     asked = query.parse(source)
-    return None if is_made(asked.where) else sources._limit(asked)
+    return None if is_made(asked.where) else sources.limit_of(asked)
 
 
 def is_made(where: str) -> bool:
@@ -100,7 +100,7 @@ def _of_names(
     config = config.model_copy(update={"heldout": source})  # so that one file serves as well
     for name in names:
         try:
-            inputs, files = sources._inputs(asked, name, config, source)
+            inputs, files = sources.inputs_of(asked, name, config, source)
         except DataError as error:
             why = why or str(error)
             continue
@@ -135,7 +135,7 @@ def _made(source: str, side: Side, config: DataConfig) -> tuple[list[Found], str
 def _has_heldout(folder: Path) -> bool:
     """Whether a folder without training files has others: it may be held-out data."""
     try:
-        sources._of_split(folder, "heldout")
+        sources.files_of_split(folder, "heldout")
     except DataError:
         return False
     return True
@@ -154,4 +154,4 @@ def _is_file(where: str, path: Path) -> bool:
         there = path.exists()
     except OSError:
         there = True
-    return there or bool(readers.suffix(path)) or sources._looks_like_a_path(where)
+    return there or bool(readers.suffix(path)) or sources.looks_like_a_path(where)

@@ -93,11 +93,11 @@ def load(source: str, *, split: str, config: DataConfig) -> Loaded:
     if asked.where in TASKS or asked.where.startswith(gym.PREFIX):
         return _load_task(source, asked, side)
     query.refuse_unknown(asked.keys, ROW_KEYS, where=f"data source {asked.where}")
-    limit = _limit(asked)
+    limit = limit_of(asked)
     kind = asked.keys.get("kind", columns.KINDS[0])
     if kind not in columns.KINDS:
         raise ConfigError(f"{source}: kind={kind}: write {', '.join(columns.KINDS)}")
-    inputs, files = _inputs(asked, side, config, source)
+    inputs, files = inputs_of(asked, side, config, source)
     return _collect(source, side, asked, inputs, files=files, limit=limit, config=config)
 
 
@@ -109,7 +109,7 @@ def _side(split: str) -> Literal["train", "heldout"]:
     raise ConfigError(f"split={split}: write train or heldout ({', '.join(HELDOUT[1:])})")
 
 
-def _limit(asked: query.Query) -> int | None:
+def limit_of(asked: query.Query) -> int | None:
     if "n" not in asked.keys:
         return None
     limit = query.integer(asked.keys["n"], where=f"{asked.where}?n")
@@ -120,7 +120,7 @@ def _limit(asked: query.Query) -> int | None:
 
 def _load_task(source: str, asked: query.Query, side: Literal["train", "heldout"]) -> Loaded:
     keys = dict(asked.keys)
-    limit = _limit(asked)
+    limit = limit_of(asked)
     keys.pop("n", None)
     side = _side(keys.pop("split", side))
     made: Any
@@ -140,7 +140,7 @@ def _load_task(source: str, asked: query.Query, side: Literal["train", "heldout"
     return Loaded(source=source, split=side, prompts=prompts, read=drawn, notes=notes)
 
 
-def _inputs(
+def inputs_of(
     asked: query.Query, side: str, config: DataConfig, source: str
 ) -> tuple[list[_Input], list[str]]:
     """What to read, and the files among it."""
@@ -149,7 +149,7 @@ def _inputs(
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:
         raise DataError(f"cannot look at {path}: {error.strerror or error}") from error
-    if not is_folder and (is_there or readers.suffix(path) or _looks_like_a_path(asked.where)):
+    if not is_folder and (is_there or readers.suffix(path) or looks_like_a_path(asked.where)):
         if "name" in asked.keys or "split" in asked.keys:
             raise ConfigError(f"{source}: name= and split= are for folders and hub data sets")
         if not is_there:
@@ -166,7 +166,7 @@ def _inputs(
     elif is_folder:
         if "name" in asked.keys:
             raise ConfigError(f"{source}: name= is for hub data sets")
-        files = _of_split(path, asked.keys.get("split", side))
+        files = files_of_split(path, asked.keys.get("split", side))
     else:
         return [_from_hub(asked, side)], []
     stems = [readers.stem(file) for file in files]
@@ -180,7 +180,7 @@ def _inputs(
     ], [str(file) for file in files]
 
 
-def _looks_like_a_path(where: str) -> bool:
+def looks_like_a_path(where: str) -> bool:
     return where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
 
 
@@ -193,7 +193,7 @@ def _near(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _of_split(folder: Path, split: str) -> list[Path]:
+def files_of_split(folder: Path, split: str) -> list[Path]:
     """The files of a folder whose stem begins with the split's name, or of its folder `data`."""
     try:
         there = sorted(file for file in folder.iterdir() if readers.suffix(file))
