@@ -43,6 +43,7 @@ BOUNDS = {
 
 STEP = re.compile(r"(-?\d+) ([+*-]) (-?\d+) = (-?\d+)(?!\?)\b(?!\d)")
 CHECKS = re.compile(r"wait|check|again|等等|检查|验算|重新|再算一次|对不对", re.IGNORECASE)
+STYLES = ("direct", "short", "long")
 SHOTS = "3 * 5 = 15\n40 + 7 = 47\n"
 
 
@@ -137,7 +138,8 @@ def lines(table: dict[str, Any]) -> list[str]:
     ]
     styles = [
         [name, f"{style['share']:.1%}", f"{style['right']:.1%}", f"{style['letters']:.0f}"]
-        for name, style in table["styles"].items()
+        for name in STYLES
+        for style in [table["styles"][name]]
     ]
     return [
         *table_lines(["gate", "measured", "wanted", "passed"], rows),
@@ -189,7 +191,7 @@ def _styles(texts: list[str], golds: list[str]) -> dict[str, dict[str, float]]:
         kinds.append("long" if CHECKS.search(text) else "short" if steps else "direct")
     good = [_last(text) == gold for text, gold in zip(texts, golds, strict=True)]
     table = {}
-    for kind in ("direct", "short", "long"):
+    for kind in STYLES:
         lengths = [len(text) for text, k in zip(texts, kinds, strict=True) if k == kind]
         table[kind] = {
             "share": _share([k == kind for k in kinds]),
