@@ -12,6 +12,7 @@ Also given, without a bound: how reliable each style of answer is. If longer sty
 often right, reinforcement learning has no reason to think longer.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -59,9 +60,9 @@ def gates(
 ) -> dict[str, Any]:
     """Measure the gates of a model (anything that `aha eval` takes); shares are 0..1.
 
-    `passed` names each gate's verdict. Steps written in answers (`steps_right`), the last number of
-    an answer's first turn, whatever its form (`last_number_right`), and the same by style are given
-    for judgement. `out` keeps the samples.
+    `verdicts` of the table says which gates are passed. Steps written in answers (`steps_right`), the
+    last number of an answer's first turn, whatever its form (`last_number_right`), and the same by
+    style are given for judgement. `out` keeps the samples.
     """
     engine, loaded = ask.engine_of(str(model))
     settings = DataConfig(heldout=TASK)
@@ -150,8 +151,6 @@ def lines(table: dict[str, Any]) -> list[str]:
 
 def show(model: str, *, as_json: bool, out: Path | None, echo: Callable[[str], None]) -> None:
     """Measure and print (`aha eval MODEL --gates`)."""
-    import json
-
     table = gates(model, out=out)
     table["passed"] = verdicts(table)
     echo(json.dumps(table, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(table)))
