@@ -6,7 +6,7 @@ The base of the recipe (DeepSeek-R1 starts from DeepSeek-V3-Base), at a size for
 Rows are cut from one stream of documents; attention crosses from a document into the next within a
 row (see aha/data/corpus_rows.py). Weights and moments are float32; matrix products bfloat16 by default
 (1.3 times as fast on one Zen 5 core), and attention is plain matrix products (a step with the fused
-kernel took 1.2 to 1.8 times as long there).
+kernel took 1.1 to 1.8 times as long there).
 
 A stopped or killed run continues from its newest whole checkpoint with the same bytes (CPU, same
 thread count): weights, moments, router biases, step and data cursor are kept.
