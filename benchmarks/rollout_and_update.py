@@ -48,7 +48,7 @@ def main() -> None:
         )
         start = time.perf_counter()
         for q in questions:
-            params = SamplingParams(max_tokens=TOKENS, forced=True, stream=(0,))
+            params = SamplingParams(max_tokens=TOKENS, forced=(TOKENS,), stream=(0,))
             engine.submit(q.prompt.id, q.token_ids, ANSWERS, params)
         found = []
         while engine.pending():

@@ -29,12 +29,15 @@ class SamplingParams:
     """Names the random stream, e.g. (seed, stage, phase); prompt, sample, attempt and token number
     are added by the engine. Same stream, same weights: same random numbers, and (float32, up to
     rounding at the border between two tokens) the same answer, whoever decodes beside it."""
-    forced: bool = False
-    """Benchmarks only: ignore end-of-sequence and stop strings, write max_tokens tokens."""
+    forced: tuple[int, ...] = ()
+    """Benchmarks only: sample i ignores end-of-sequence and stop strings and ends after
+    forced[i % len(forced)] tokens (none above max_tokens). The scheduler does not look at it."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens={self.max_tokens}; an answer has at least one token")
+        if any(not 1 <= n <= self.max_tokens for n in self.forced):
+            raise ValueError(f"forced={self.forced}: lengths are 1 to max_tokens={self.max_tokens}")
         if not all(self.stop):
             raise ValueError(
                 "stop: an empty string ends every answer before it begins; leave it out"

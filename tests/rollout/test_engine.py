@@ -235,7 +235,7 @@ def test_answers_with_different_parameters_share_a_step(new_engine, drain):
         "c": replace(DRAWN, temperature=0.6, top_p=0.7),
         "d": replace(DRAWN, temperature=1.4, top_k=5, max_tokens=9),
         "e": replace(DRAWN, temperature=0.9, stream=(2,)),
-        "f": replace(DRAWN, forced=True),
+        "f": replace(DRAWN, forced=(DRAWN.max_tokens,)),
     }
     crowd = new_engine(eos=EOS)
     want = {}
@@ -418,13 +418,22 @@ def test_cap_and_end_of_sequence_in_the_same_token(new_engine, drain):
     engine = new_engine(COUNT, eos=(20,))
     engine.submit("a", [10], 1, replace(UNTIL_EOS, max_tokens=10))
     engine.submit("b", [10], 1, replace(UNTIL_EOS, max_tokens=9))
-    engine.submit("forced", [10], 1, replace(UNTIL_EOS, max_tokens=15, forced=True))
+    engine.submit("forced", [10], 1, replace(UNTIL_EOS, max_tokens=15, forced=(15,)))
     got = drain(engine)
     assert got["a", 0].stopped == "eos"
     assert (got["b", 0].stopped, got["b", 0].token_ids[-1]) == ("length", 19)
     assert got["forced", 0].token_ids == tuple(range(11, 26))
     assert got["forced", 0].stopped == "length"
     assert len(got["forced", 0].text) == 15
+
+
+def test_forced_lengths_go_by_sample(new_engine, drain):
+    engine = new_engine(COUNT, eos=(20,))
+    engine.submit("a", [10], 5, replace(UNTIL_EOS, max_tokens=15, forced=(3, 15)))
+    got = drain(engine)
+    assert [len(got["a", i].token_ids) for i in range(5)] == [3, 15, 3, 15, 3]
+    with pytest.raises(ValueError, match="max_tokens=15"):
+        replace(UNTIL_EOS, max_tokens=15, forced=(16,))
 
 
 def scripted_bytes(pieces):
@@ -495,7 +504,7 @@ def test_groups_that_finish_in_odd_orders_keep_their_own_prefix(new_engine, drai
     # groups of very different lengths, so that prefixes and slots move again and again
     engine = new_engine(eos=(), decode=str, max_rows=9)
     caps = {"a": 1, "b": 16, "c": 2, "d": 9, "e": 3, "f": 12}
-    alone = one_by_one("llama", replace(DRAWN, forced=True), 3)
+    alone = one_by_one("llama", replace(DRAWN, forced=(DRAWN.max_tokens,)), 3)
     for prompt_id, cap in caps.items():
         engine.submit(prompt_id, PROMPTS[prompt_id], 3, replace(DRAWN, max_tokens=cap))
     for (prompt_id, sample), rollout in drain(engine).items():

@@ -340,11 +340,13 @@ class LocalEngine:
 
     def _stopped(self, answer: _Answer) -> Stopped | None:
         params = answer.group.params
-        if not params.forced:
-            if answer.token_ids[-1] in self.eos:
-                return "eos"
-            if params.stop and self._stop_string(answer.token_ids, params.stop):
-                return "stop"
+        if params.forced:
+            wanted = params.forced[answer.sample % len(params.forced)]
+            return "length" if len(answer.token_ids) >= wanted else None
+        if answer.token_ids[-1] in self.eos:
+            return "eos"
+        if params.stop and self._stop_string(answer.token_ids, params.stop):
+            return "stop"
         return "length" if len(answer.token_ids) >= params.max_tokens else None
 
     def _stop_string(self, token_ids: list[int], stop: tuple[str, ...]) -> bool:
