@@ -273,7 +273,7 @@ def grade(
     workers: Annotated[int, typer.Option(min=1, help="Grader processes.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of one case.")] = 2.0,
 ) -> None:
-    """Grade answers from a file. Kinds: math (default), exact, countdown; see docs/rewards.md."""
+    """Grade answers from a file. Kinds: math (default), exact, countdown, gym; see docs/rewards.md."""
     from aha.rewards.grade_file import grade_file
 
     counts: dict[str, int] = {}
@@ -283,9 +283,8 @@ def grade(
             typer.echo(json.dumps(row, ensure_ascii=False))
         else:
             said = "" if row["extracted"] is None else f"  {row['extracted'][:60]!r}"
-            typer.echo(
-                f"{number:>6}  {row['status']:<8} {row['reward']:.2f}{said}  {row['reason']}"
-            )
+            reward = "   -" if row["reward"] is None else f"{row['reward']:.2f}"
+            typer.echo(f"{number:>6}  {row['status']:<8} {reward}{said}  {row['reason']}")
     if not as_json:
         typer.echo("  ".join(f"{status} {count}" for status, count in sorted(counts.items())))
 

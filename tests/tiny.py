@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ _COMMON = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
     "initializer_range": 0.25,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+    "bos_token_id": None,
+    "eos_token_id": 1,
     "pad_token_id": 0,
 }
 _MLA = _COMMON | {
@@ -47,8 +48,8 @@ _MLA = _COMMON | {
 }
 
 
-def build(name: str, **changes: object) -> nn.Module:
-    """A fresh model, float32, whose attention is the layout function. Same name: same weights."""
+def described(name: str, **changes: object) -> tuple[Any, Any]:
+    """Class and configuration of a model; qwen2 has one matrix for embedding and head."""
     import transformers as tf
 
     config, cls = {
@@ -66,15 +67,27 @@ def build(name: str, **changes: object) -> nn.Module:
         sizes["v_head_dim"] = 8 if name.endswith("narrow") else 12
     if name in ("qwen3", "gemma2"):
         sizes["head_dim"] = 8
-    sizes.update(changes)
+    return cls, config(**sizes | {"tie_word_embeddings": name == "qwen2"} | changes)
+
+
+def build(name: str, *, seed: int = 5, **changes: object) -> nn.Module:
+    """A fresh model, float32, whose attention is the layout function. Same arguments: same weights."""
+    cls, config = described(name, **changes)
     with torch.random.fork_rng():
-        torch.manual_seed(5)
-        model = cls._from_config(config(**sizes), attn_implementation=register())
+        torch.manual_seed(seed)
+        model = cls._from_config(config, attn_implementation=register())
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.dim() == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
     return model.float().eval()
+
+
+def fresh(
+    name: str = "llama", *, seed: int = 5, dtype: torch.dtype = torch.float32, **changes: object
+) -> Policy:
+    """A policy of one's own, to be trained."""
+    return Policy(build(name, seed=seed, **changes).to(dtype))
 
 
 @functools.cache

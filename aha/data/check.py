@@ -15,12 +15,11 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from aha.config import DataConfig
-from aha.data import columns, doubts, faults, language, overlap, parts, query, readers, sources
+from aha.data import columns, doubts, faults, language, odd_json, overlap, parts, query, readers
 from aha.data.faults import Fault, Level, Tally
 from aha.data.golds import GoldCheck
 from aha.data.parts import Part, Split
@@ -197,24 +196,26 @@ class _Walk:
             return 0
         broken: list[str] = []
         first, before = self.split.read, made
-        rows, sample = _peek(_whole(part.rows, broken))
+        suffix = readers.suffix(part.path).removesuffix(".gz") if part.path is not None else ""
+        notes = odd_json.of_file(part.path) if part.path and suffix == ".json" else {}
+        rows, sample = readers.peek(_whole(part.rows, broken), wait=True)
         make = self._columns(part, sample)
-        suffix = readers.suffix(part.path) if part.path is not None else ""
-        lines = faults.Lines(part.path) if part.path and ".csv" in suffix else None
-        if part.path and suffix.startswith(".jsonl"):
-            lines = faults.Lines(part.path)
-        strict = suffix.startswith(".jsonl")
+        strict = suffix == ".jsonl"
+        lines = faults.Lines(part.path) if part.path and (strict or suffix == ".csv") else None
         for row in rows:
             raw = lines.get(row.line) if lines and (strict or isinstance(row, BadRow)) else None
             prompt = self._prompt(row, make, part)
             made += isinstance(prompt, Prompt)
-            if self._one(row, prompt, raw) and strict and raw:
-                for kind, said in faults.json_notes(raw):
+            if self._one(row, prompt, raw):
+                odd = odd_json.of_line(raw) if strict and raw else notes.get(row.line, [])
+                for kind, said in odd:
                     self.fault("warning", kind, row.file, row.line, said)
             if made == limit:
                 break
         if lines is not None:
             lines.close()
+        for kind, said in notes.get(0, []):
+            self.fault("warning", kind, part.name, 0, said)
         self._of_file(part, broken, self.split.read - first, sample)
         return made - before
 
@@ -249,7 +250,7 @@ class _Walk:
         elif not read:
             self.fault("file", "no rows", part.name, 0, "there is no row in it")
         if part.path is not None:
-            for kind, line, said in faults.file_notes(part.path, readable=not broken):
+            for kind, line, said in faults.file_notes(part.path):
                 self.fault("warning", kind, part.name, line, said)
         if options := {"choices", "options"} & {name for row in sample for name in row.value}:
             said = f"column '{min(options)}' is not part of the question: models will not see it"
@@ -405,19 +406,6 @@ def _whole(rows: Iterator[Row | BadRow], broken: list[str]) -> Iterator[Row | Ba
         broken.append(str(error))
     except Exception as error:  # libraries that read formats raise classes of their own
         broken.append(f"it cannot be read ({type(error).__name__}: {str(error)[:200]})")
-
-
-def _peek(rows: Iterator[Row | BadRow]) -> tuple[Iterator[Row | BadRow], list[Row]]:
-    """All rows again, and the first objects among them: what `sources.py` chooses columns from."""
-    ahead: list[Row | BadRow] = []
-    sample: list[Row] = []
-    for row in rows:
-        ahead.append(row)
-        if isinstance(row, Row):
-            sample.append(row)
-        if len(sample) == sources.SAMPLE or (sample and len(ahead) >= 10_000):
-            break
-    return chain(ahead, rows), sample
 
 
 def _other_comma(sample: list[Row]) -> str:

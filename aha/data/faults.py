@@ -13,7 +13,7 @@ import re
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -239,34 +239,9 @@ def _json_hint(text: str, error: json.JSONDecodeError) -> str:
     return ""
 
 
-def json_notes(line: bytes) -> list[tuple[str, str]]:
-    """(kind, what is odd) of a line that can be read: a key given twice, NaN or Infinity."""
-    twice: list[str] = []
-    constants: list[str] = []
-
-    def made(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            counts = Counter(key for key, _ in pairs)
-            twice.extend(key for key, count in counts.items() if count > 1)
-        return value
-
-    try:
-        json.loads(
-            line.decode("utf-8-sig"), object_pairs_hook=made, parse_constant=constants.append
-        )
-    except (ValueError, RecursionError):
-        return []  # the reader has said so
-    notes = [("duplicate key", f"key '{key}' is given twice: the last one counts") for key in twice]
-    if constants:
-        notes.append(("not strict JSON", f"{constants[0]} is not JSON; other programs refuse it"))
-    return notes
-
-
-def file_notes(path: Path, *, readable: bool) -> Iterator[tuple[str, int, str]]:
-    """(kind, line, what is odd) of a file as a whole; `readable`: it could be read to its end."""
-    kind = readers.suffix(path)
-    if kind == ".parquet":
+def file_notes(path: Path) -> Iterator[tuple[str, int, str]]:
+    """(kind, line, what is odd) of a file as a whole."""
+    if readers.suffix(path) == ".parquet":
         return
     lines = Lines(path)
     first = lines.get(1)
@@ -274,11 +249,6 @@ def file_notes(path: Path, *, readable: bool) -> Iterator[tuple[str, int, str]]:
     if first and first.startswith(b"\xef\xbb\xbf"):
         said = "the file begins with a byte order mark; other programs stumble over it"
         yield "byte order mark", 1, said
-    if readable and kind in (".json", ".json.gz"):
-        data = path.read_bytes()
-        data = gzip.decompress(data) if kind.endswith(".gz") else data
-        for name, said in dict(json_notes(data)).items():
-            yield name, 0, said
 
 
 class Lines:

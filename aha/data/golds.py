@@ -3,11 +3,13 @@
 Two questions are put to the grader for each problem of kind math: the gold in a box must be
 "correct", and a different answer must not be an "error" (the same text on both sides is correct
 even where nobody can read it). Golds come from outside, so they are graded in processes that can
-be killed. Of countdown, the gold must be a task, and the solution that a row may hold must be right.
+be killed. Of the other kinds, the gold must be one that their grader reads, and the problem's own
+answer, where it has one (`own_answer`), must be right.
 
 Not covered: whether the gold is true.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,24 @@ OTHER = "-7391.25"
 """An answer that is hardly ever right."""
 AHEAD = 256
 """Cases under way before verdicts are waited for."""
+_EXPRESSION = re.compile(r"\s*[-(\d][-+*/×÷·−()\d\s]*(?:=\s*\d+\s*)?")
+
+
+def own_answer(prompt: Prompt) -> str | None:
+    """An answer that the problem itself calls right; None where it names none.
+
+    math, exact: the gold. gym: the package's answer. countdown: the column `solution`, where it is
+    one expression and not a tale of how to find it.
+    """
+    if prompt.kind in ("math", "exact"):
+        return prompt.gold
+    if prompt.kind == "gym":
+        answer = prompt.columns.get("answer")
+        return None if answer is None else str(answer)
+    solution = prompt.columns.get("solution")
+    if isinstance(solution, str) and _EXPRESSION.fullmatch(solution):
+        return solution
+    return None
 
 
 class GoldCheck:
@@ -53,15 +73,10 @@ class GoldCheck:
 
     def add(self, where: Any, prompt: Prompt) -> None:
         """Put one problem to the grader; verdicts come when they come."""
-        gold, solution = prompt.gold, prompt.columns.get("solution")
-        if prompt.kind == "math":
-            answers = {"own": f"\\boxed{{{gold}}}", "other": OTHER}
-        elif prompt.kind == "exact":
-            answers = {"own": gold}
-        else:
-            answers = {"other": "0"}
-            if isinstance(solution, str) and solution:
-                answers["own"] = solution
+        gold, own = prompt.gold, own_answer(prompt)
+        answers = {"math": {"other": OTHER}, "exact": {}}.get(prompt.kind, {"other": "0"})
+        if own is not None:
+            answers["own"] = f"\\boxed{{{own}}}" if prompt.kind == "math" else own
         number = self.checked
         self.checked += 1
         self._open[number] = (where, gold, [])
@@ -94,7 +109,7 @@ class GoldCheck:
             kind, said = "gold unreadable", f"the grader cannot read this gold ({failed.reason})"
         elif own is not None and own.status != "correct":
             kind = "gold not accepted"
-            said = f"the grader does not accept the gold as its own answer ({own.reason})"
+            said = f"the grader does not accept the problem's own answer ({own.reason})"
         else:
             return
         self.failed += 1

@@ -16,6 +16,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,6 +26,10 @@ MAX_LINE = 16 * 2**20
 """Bytes in one line."""
 MAX_JSON = 2**30
 """Bytes in one .json file."""
+SAMPLE = 64
+"""Objects that columns are chosen from."""
+AHEAD = 10_000
+"""Rows among which they are looked for."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 
 
@@ -60,6 +65,24 @@ def suffix(path: Path) -> str:
 def stem(path: Path) -> str:
     """The file name without its known suffix."""
     return path.name[: len(path.name) - len(suffix(path))]
+
+
+def peek(
+    rows: Iterator[Row | BadRow], *, wait: bool = False
+) -> tuple[Iterator[Row | BadRow], list[Row]]:
+    """All rows again, and the first objects among them: at most `SAMPLE` of the first `AHEAD` rows.
+
+    `wait`: where these are all broken, go on to the first object; all rows before it are held.
+    """
+    ahead: list[Row | BadRow] = []
+    sample: list[Row] = []
+    for row in rows:
+        ahead.append(row)
+        if isinstance(row, Row):
+            sample.append(row)
+        if len(sample) == SAMPLE or (len(ahead) >= AHEAD and (sample or not wait)):
+            break
+    return chain(ahead, rows), sample
 
 
 def read(path: Path) -> Iterator[Row | BadRow]:
@@ -154,16 +177,22 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Row | BadRow]:
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON that can be read: {error}") from error
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if len(lists) == 1 else [value]
-    if not isinstance(value, list):
+    rows = rows_of(value)
+    if rows is None:
         raise DataError(f"{path}: a list of objects is needed, not {_named(value)}")
-    for number, item in enumerate(value, 1):
+    for number, item in enumerate(rows, 1):
         if isinstance(item, dict):
             yield Row(str(path), number, item)
         else:
             yield BadRow(str(path), number, f"not an object but {_named(item)}")
+
+
+def rows_of(value: Any) -> list[Any] | None:
+    """The rows of what a .json file holds: a list, an object's only list, or the object itself."""
+    if isinstance(value, dict):
+        lists = [item for item in value.values() if isinstance(item, list)]
+        return lists[0] if len(lists) == 1 else [value]
+    return value if isinstance(value, list) else None
 
 
 def _csv(path: Path, file: IO[bytes]) -> Iterator[Row | BadRow]:

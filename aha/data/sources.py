@@ -14,9 +14,8 @@ training and held-out problems (`problems.py`).
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,8 +30,6 @@ TRAIN = ("train", "training")
 HELDOUT = ("heldout", "test", "validation", "valid", "val", "dev", "eval")
 """Names of the held-out split; of several in a folder, the first is taken."""
 ROW_KEYS = ("question", "gold", "kind", "lang", "domain", "id", "split", "n", "name")
-SAMPLE = 64
-"""Rows that the column mapping is chosen from."""
 SHOWN = 5
 """Broken rows that an error lists."""
 
@@ -155,7 +152,7 @@ def inputs_of(
         if not is_there:
             raise DataError(
                 f"no data at {path}{_near(path)}; a source is a file, a folder, a task "
-                f"({', '.join(TASKS)}) or a hub id (ORG/NAME)"
+                f"({', '.join(TASKS)}, {gym.PREFIX}NAME) or a hub id (ORG/NAME)"
             )
         if side == "heldout" and not config.heldout:
             raise DataError(
@@ -272,7 +269,7 @@ def _collect(
     for each in inputs:
         if limit is not None and len(prompts) >= limit:
             break
-        rows, sample = _peek(each.rows)
+        rows, sample = readers.peek(each.rows)
         if sample:  # files of one source may name their columns differently
             mapping = columns.choose([row.value for row in sample], named, where=each.source)
             make = columns.Columns(mapping, asked.keys.get("kind", ""), asked.keys.get("lang", ""))
@@ -323,19 +320,6 @@ def _collect(
         files=files,
         notes=notes,
     )
-
-
-def _peek(rows: Iterator[Row | BadRow]) -> tuple[Iterable[Row | BadRow], list[Row]]:
-    """All rows again, and the first objects among them."""
-    ahead: list[Row | BadRow] = []
-    sample: list[Row] = []
-    for row in rows:
-        ahead.append(row)
-        if isinstance(row, Row):
-            sample.append(row)
-        if len(sample) == SAMPLE or len(ahead) == 10_000:
-            break
-    return chain(ahead, rows), sample
 
 
 def _too_broken(source: str, bad: list[BadRow], read: int, bound: float) -> str:

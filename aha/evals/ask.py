@@ -122,38 +122,70 @@ def evaluate(
             return
         settings = DataConfig(heldout=data, template=template, system=system, suffix=suffix)
         problems = sources.load(data, split="heldout", config=settings)
-        engine, loaded = engine_of(model)
-        used = templates.load_template(settings, loaded.tokenizer, generation_eos=loaded.eos_ids)
-        questions, dropped = render_all(used, problems.prompts[:limit], settings.max_prompt_tokens)
-        if dropped:
-            print(f"{len(dropped)} problems are too long or refused: left out", file=sys.stderr)
         config = EvalConfig(
-            problems=limit, samples=k, temperature=temperature, top_p=top_p, top_k=top_k
-        )
-        receipt = evals.receipt(
-            config, template_hash=used.hash, cap=max_tokens, mode=answers, seed=seed
+            problems=limit,
+            samples=k,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            max_answer_tokens=max_tokens,
         )
         folder = out or Path(tempfile.mkdtemp(prefix="aha-eval-"))
-        total = len(questions) * k
-
-        def progress(done: int, tokens: int) -> None:
-            if sys.stderr.isatty():
-                print(f"\r{done}/{total} answers", end="", file=sys.stderr)
-
-        result = evals.evaluate(
-            engine,
-            graders,
-            questions,
+        result = measure(
+            engine_of(model),
+            problems.prompts,
+            settings,
             config,
+            graders,
             folder=folder,
-            receipt=receipt | {"data": data},
-            stop=used.stop,
-            weights=str(loaded.folder),
-            progress=progress,
+            answers=answers,
+            seed=seed,
         )
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
     show(result, folder, as_json, echo)
+
+
+def measure(
+    model: tuple[Any, Any],
+    prompts: Sequence[Prompt],
+    settings: DataConfig,
+    config: EvalConfig,
+    graders: GraderPool,
+    *,
+    folder: Path,
+    answers: str,
+    seed: int,
+) -> evals.Result:
+    """Ask a loaded model (`engine_of`) the first `config.problems` problems of `settings.heldout`.
+
+    Samples and result stay in `folder`. On a terminal, standard error counts the answers.
+    """
+    engine, loaded = model
+    used = templates.load_template(settings, loaded.tokenizer, generation_eos=loaded.eos_ids)
+    asked = prompts[: config.problems]
+    questions, dropped = render_all(used, asked, settings.max_prompt_tokens)
+    if dropped:
+        print(f"{len(dropped)} problems are too long or refused: left out", file=sys.stderr)
+    cap, total = config.max_answer_tokens, len(questions) * config.samples
+    receipt = evals.receipt(config, template_hash=used.hash, cap=cap, mode=answers, seed=seed)
+
+    def progress(done: int, tokens: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done}/{total} answers", end="", file=sys.stderr)
+
+    result = evals.evaluate(
+        engine,
+        graders,
+        questions,
+        config,
+        folder=folder,
+        receipt=receipt | {"data": settings.heldout},
+        stop=used.stop,
+        weights=str(loaded.folder),
+        progress=progress,
+    )
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return result
 
 
 def show(result: evals.Result, folder: Path, as_json: bool, echo: Echo) -> None:

@@ -83,14 +83,17 @@ def table(found: Mapping[str, Any], label: str = "after") -> tuple[list[str], li
 
 
 def table_by(found: Mapping[str, Any], key: str, label: str = "after") -> list[list[str]]:
-    """Header and rows of pass@1 by `lang` or `domain`; [] if there is no such table."""
+    """Header and rows of pass@1 by `lang` or `domain`; [] if there is no such table.
+
+    Whole percents: of a part of the problems, more digits are noise; n is their number.
+    """
     if key not in found["by"]:
         return []
-    rows = [[key, "problems", "before, %", f"{label}, %", "difference [95 %]"]]
+    rows = [[key, "n", "before, %", f"{label}, %", "difference [95 %]"]]
     for value, it in found["by"][key].items():
-        sides = [_cell(it[side], "share") for side in ("before", "after")]
+        sides = [_cell(it[side], "percent") for side in ("before", "after")]
         problems = str(it["difference"]["problems"])
-        rows.append([value, problems, *sides, _signed(it["difference"], "share")])
+        rows.append([value, problems, *sides, _signed(it["difference"], "percent")])
     return rows
 
 
@@ -147,17 +150,14 @@ TEXT: tuple[tuple[str, str, Kind], ...] = (
     ("no answer part", "share", lambda row, it: float(row["status"] == "unparsed")),
     ("cut at the cap", "share", lambda row, it: float(row["stopped"] == "length")),
     ("tokens", "tokens", lambda row, it: float(row["tokens"])),
-    ("reflection per 1k tokens", "per 1k", lambda row, it: it[0].reflection + it[0].reflection_zh),
-    (
-        "with a reflection word",
-        "share",
-        lambda row, it: float(it[0].reflection + it[0].reflection_zh > 0),
-    ),
+    ("reflection per 1k", "per 1k", lambda row, it: it[0].reflection + it[0].reflection_zh),
+    ("reflecting", "share", lambda row, it: float(it[0].reflection + it[0].reflection_zh > 0)),
     ('with "wait"', "share", lambda row, it: float(it[2])),
-    ("mixed languages", "share", lambda row, it: float(it[0].mixed)),
-    ("in question's language", "share", lambda row, it: _own_language(row, it[0])),
+    ("mixed language", "share", lambda row, it: float(it[0].mixed)),
+    ("same language", "share", lambda row, it: _own_language(row, it[0])),
 )
-"""Name, unit, value of one answer (None: not known). `per 1k` is divided by the answers' tokens."""
+"""Name, unit, value of one answer (None: not known). `per 1k` is divided by the answers' tokens. A name
+(with `, %` after a share) takes at most 17 columns: what the widest numbers leave of 80."""
 
 
 def _ratios(rows: Sequence[Row], values: Sequence[float | None], unit: str) -> dict[str, Ratio]:
@@ -175,7 +175,17 @@ def _ratios(rows: Sequence[Row], values: Sequence[float | None], unit: str) -> d
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{100 * value:.1f}" if unit == "share" else f"{value:.1f}"
+    """A number of the table; `percent` is a share in whole percents.
+
+    One digit after the point, but not where it says little: 1000 and more, 100 percent.
+    """
+    if unit in ("share", "percent"):
+        value = 100 * value
+        digits = int(unit == "share" and abs(value) < 99.95)
+    else:
+        digits = int(abs(value) < 999.95)
+    text = f"{value:.{digits}f}"
+    return text[1:] if text in ("-0", "-0.0") else text
 
 
 def _cell(side: Mapping[str, float] | None, unit: str) -> str:
@@ -191,5 +201,5 @@ def _signed(difference: Mapping[str, float] | None, unit: str) -> str:
     if difference is None:
         return "-"
     value, low, high = (_number(difference[name], unit) for name in ("value", "low", "high"))
-    value, low, high = ("0.0" if text == "-0.0" else text for text in (value, low, high))
-    return f"{value if value.startswith(('-', '0.0')) else '+' + value} [{low}, {high}]"
+    sign = "" if value.startswith("-") or float(value) == 0 else "+"
+    return f"{sign}{value} [{low}, {high}]"

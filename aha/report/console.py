@@ -239,9 +239,17 @@ class Live:
         self._safely(lambda: self._console.print(text, soft_wrap=True))
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        from rich import box
         from rich.table import Table
 
-        table = Table(title=self._styled(title, "bold"), title_justify="left")
+        table = Table(  # no wider than `table_lines`: two columns between cells, no edge
+            title=self._styled(title, "bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
         for i, name in enumerate(columns):
             table.add_column(self._styled(name), justify="right" if i else "left")
         for row in rows:

@@ -25,6 +25,8 @@ _AHEAD = 256
 def grade_file(path: Path, *, workers: int = 2, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
     """Yield `{status, extracted, reward, reason, ms}` for every line that is not blank, in order.
 
+    `reward` is None where the status is timeout or error: there is no verdict.
+
     Raises:
         DataError: the file cannot be opened or read.
     """
@@ -55,7 +57,7 @@ def _row(grade: Grade) -> dict[str, Any]:
     return {
         "status": grade.status,
         "extracted": grade.extracted,
-        "reward": grade.score if not grade.failed else 0.0,
+        "reward": None if grade.failed else grade.score,
         "reason": grade.reason,
         "ms": round(grade.ms, 3),
     }

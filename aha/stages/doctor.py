@@ -128,14 +128,13 @@ def _data(recipe: Recipe) -> Check:
     train, heldout = asked.train, asked.heldout
     with GraderPool(workers=2, seconds=2.0) as pool:
         gold = preflight.check_gold([*train[:64], *heldout[:64]], pool, recipe.data.answer_tag)
-    accepted = f"gold answers accepted {gold.tried - gold.refused}/{gold.tried}"
-    seen = f"{len(train)} questions, {len(heldout)} held out; {accepted}"
+    seen = f"{len(train)} questions, {len(heldout)} held out; gold answers: {gold.sentence}"
     if preflight_rules.refused(gold):
         return Check(
             "data",
             "bad",
             f"{seen}; e.g. {gold.first[0]}",
-            "the gold column is not an answer the grader reads: choose it with ?gold=COLUMN",
+            preflight_rules.REFUSED.get(gold.kind, preflight_rules.REFUSED["math"]),
         )
     return Check("data", "ok" if heldout else "note", seen)
 

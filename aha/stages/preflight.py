@@ -16,7 +16,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from aha import files
 from aha.config import Recipe, ZeroConfig
+from aha.data.golds import own_answer
 from aha.errors import ConfigError, RunError
 from aha.evals import passk
 from aha.records import Grade, Group, Prompt, Scored
@@ -43,13 +44,6 @@ ROUNDS = 4
 """Times that more questions are asked while no group holds both right and other answers."""
 SHOWN = 3
 """Refused gold answers that are told."""
-
-WRAPPED: dict[str, Callable[[str, str], str]] = {
-    "math": lambda gold, tag: f"\\boxed{{{gold}}}",
-    "exact": lambda gold, tag: f"<{tag}>{gold}</{tag}>" if tag else f"\\boxed{{{gold}}}",
-}
-"""kind -> (gold, answer tag) -> a response that must be right. Kinds whose gold is no answer
-(countdown: the numbers and their target) are not tried."""
 
 
 def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
@@ -132,23 +126,33 @@ def measure(
 
 
 def check_gold(prompts: Sequence[Prompt], graders: Graders, answer_tag: str = "answer") -> Gold:
-    """Each gold answer, given as an answer, must be right."""
-    tried = [prompt for prompt in prompts if prompt.kind in WRAPPED]
-    for number, prompt in enumerate(tried):
-        response = WRAPPED[prompt.kind](prompt.gold, answer_tag)
+    """The answer that each problem itself calls right, given as an answer, must be right.
+
+    Problems that name none (countdown without a solution, some of gym) are counted, not tried.
+    """
+    tried = [(prompt, own) for prompt in prompts if (own := own_answer(prompt)) is not None]
+    for number, (prompt, own) in enumerate(tried):
+        boxed = prompt.kind == "math" or not answer_tag
+        response = f"\\boxed{{{own}}}" if boxed else f"<{answer_tag}>{own}</{answer_tag}>"
         key = f"preflight/gold/{number}"
         graders.submit(key, prompt.kind, prompt.gold, response, answer_tag=answer_tag)
     found: dict[str, Grade] = {}
     while graders.pending():
         found.update(graders.poll(0.1))
-    first, count = [], 0
-    for number, prompt in enumerate(tried):
+    first, kinds = [], []
+    for number, (prompt, own) in enumerate(tried):
         grade = found[f"preflight/gold/{number}"]
         if grade.status != "correct":
-            count += 1
+            kinds.append(prompt.kind)
             why = f"{grade.status}, {grade.reason}" if grade.reason else grade.status
-            first.append(f"{prompt.id}: gold {prompt.gold[:60]!r} is {why}")
-    return Gold(tried=len(tried), refused=count, first=tuple(first[:SHOWN]))
+            first.append(f"{prompt.id}: gold {own[:60]!r} is {why}")
+    return Gold(
+        tried=len(tried),
+        refused=len(kinds),
+        first=tuple(first[:SHOWN]),
+        untried=len(prompts) - len(tried),
+        kind=kinds[0] if kinds else "",
+    )
 
 
 def sample(run: "Run", seed: int, answers: int) -> tuple[Sampled, float]:

@@ -18,6 +18,15 @@ CUT = 0.9
 """Share of cut answers that explains why none is right."""
 FEW = 0.10
 """Share of informative groups below which learning is slow."""
+REFUSED = {
+    "math": "The gold column is not an answer that the grader reads: choose it with "
+    "?gold=COLUMN, its grader with ?kind=KIND (docs/data.md, docs/rewards.md).",
+    "countdown": "The column 'solution' does not solve its row: mend or remove it; "
+    "`aha data check` names the rows.",
+    "gym": "The task's scorer does not take the task's own answers in time: raise "
+    "zero.grader_seconds, or take another task.",
+}
+"""Kind of the refused answers -> what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,17 @@ class Gold:
     refused: int
     first: tuple[str, ...]
     """The first refused ones: id, gold, verdict."""
+    untried: int = 0
+    """Problems that name no answer of their own: there is nothing to try."""
+    kind: str = ""
+    """Kind of the first refused one."""
+
+    @property
+    def sentence(self) -> str:
+        if not self.tried:
+            return "none to try: these problems name no answer of their own"
+        said = f"{self.tried - self.refused} of {self.tried} graded right"
+        return f"{said}; {self.untried} without one to try" if self.untried else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +105,7 @@ def judge(gold: Gold, sampled: Sampled | None, config: ZeroConfig) -> Verdict:
         return Verdict(
             state="cannot",
             reason=f"the grader refuses {gold.refused} of {gold.tried} gold answers",
-            todo="The gold column is not an answer that the grader reads: choose it with "
-            "?gold=COLUMN, its grader with ?kind=KIND (docs/data.md, docs/rewards.md).",
+            todo=REFUSED.get(gold.kind, REFUSED["math"]),
         )
     assert sampled is not None
     it, asked = sampled, f"{sampled.answers} answers to {sampled.questions} questions"
@@ -165,9 +184,9 @@ def _none_right(it: Sampled, asked: str, config: ZeroConfig) -> Verdict:
 
 def lines(facts: Mapping[str, Any], config: ZeroConfig, rate: float | None) -> list[str]:
     """What was measured, in lines of at most 80 columns; `rate` is None when it was stored."""
-    verdict, gold, it = Verdict(**facts["verdict"]), facts["gold"], facts["sampled"]
-    said = [("gold answers", f"{gold['tried'] - gold['refused']} of {gold['tried']} graded right")]
-    said += [("", example) for example in gold["first"]]
+    verdict, gold, it = Verdict(**facts["verdict"]), Gold(**facts["gold"]), facts["sampled"]
+    said = [("gold answers", gold.sentence)]
+    said += [("", example) for example in gold.first]
     said += [("template", warning) for warning in facts["template"]]
     if it:
         n, groups = it["answers"], it["questions"]

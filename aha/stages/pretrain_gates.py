@@ -22,8 +22,7 @@ from typing import Any
 
 from aha import files
 from aha.config import DataConfig, EvalConfig
-from aha.data import corpus_arithmetic, sources, templates
-from aha.data.lengths import render_all
+from aha.data import corpus_arithmetic, sources
 from aha.evals import ask
 from aha.evals import run as evals
 from aha.report.lines import table_lines
@@ -64,25 +63,21 @@ def gates(
     last number of an answer's first turn, whatever its form (`last_number_right`), and the same by
     style are given for judgement. `out` keeps the samples.
     """
-    engine, loaded = ask.engine_of(str(model))
+    engine, loaded = opened = ask.engine_of(str(model))
     settings = DataConfig(heldout=TASK)
-    held = sources.load(TASK, split="heldout", config=settings).prompts[:problems_n]
-    used = templates.load_template(settings, loaded.tokenizer, generation_eos=loaded.eos_ids)
-    questions, _ = render_all(used, held, settings.max_prompt_tokens)
-    config = EvalConfig(problems=problems_n, samples=samples, temperature=1.0, top_p=1.0)
-    receipt = evals.receipt(config, template_hash=used.hash, cap=tokens, mode="rl", seed=seed)
+    held = sources.load(TASK, split="heldout", config=settings).prompts
+    config = EvalConfig(
+        problems=problems_n,
+        samples=samples,
+        temperature=1.0,
+        top_p=1.0,
+        max_answer_tokens=tokens,
+    )
     table: dict[str, Any] = {"drills_right": _drills(engine, loaded.tokenizer, drills_n, seed)}
     with GraderPool(workers=2) as graders, tempfile.TemporaryDirectory() as spare:
         folder = out or Path(spare)
-        result = evals.evaluate(
-            engine,
-            graders,
-            questions,
-            config,
-            folder=folder,
-            receipt=receipt | {"data": TASK},
-            stop=used.stop,
-            weights=str(loaded.folder),
+        result = ask.measure(
+            opened, held, settings, config, graders, folder=folder, answers="rl", seed=seed
         )
         rows = files.read_jsonl(folder / "samples.jsonl")
     return table | summarise(rows, result, samples)

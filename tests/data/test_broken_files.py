@@ -188,7 +188,14 @@ OTHERS = [
     Case("number", ".json", b"42", 0, 0, (), "a list of objects"),
     Case("lines under .json", ".json", lines(A, B, b"{oops}"), 2, 1, ((3, "not JSON"),)),
     Case("Latin-1 .json", ".json", '[{"question": "é", "answer": "1"}]'.encode("latin-1"), 0, 0, (), "utf-8"),
-    Case("duplicate key in .json", ".json", b"[" + A[:-1] + b', "answer": "2"}]', 1, 0, ((0, "given twice"),)),
+    Case("duplicate key in .json", ".json", b"[" + A + b", " + B + b", " + C[:-1] + b', "answer": "6"}]', 3, 0, ((3, "'answer' is given twice"),)),
+    Case("duplicate key below", ".json", b"[" + A + b", " + B[:-1] + b', "x": [{"y": {"z": 1, "z": 2}}]}]', 2, 0, ((2, "'z' is given twice"),)),
+    Case("NaN in .json", ".json", b"[" + A + b",\n" + B[:-1] + b', "score": [NaN]}]', 2, 0, ((2, "NaN is not JSON"),)),
+    Case("duplicate key beside the list", ".json", b'{"v": 1, "v": 2, "data": [' + A + b"]}", 1, 0, ((0, "'v' is given twice"),)),
+    Case("two lists of one name", ".json", b'{"data": [' + A[:-1] + b', "answer": "3"}], "data": [' + B + b"]}", 1, 0, ((0, "'data' is given twice"), (0, "'answer' is given twice"))),
+    Case("one object with a duplicate key", ".json", A[:-1] + b', "answer": "2"}', 1, 0, ((1, "given twice"),)),
+    Case("duplicate key in .json.gz", ".json.gz", gzip.compress(b"[" + A + b"," + B[:-1] + b', "answer": "4"}]'), 2, 0, ((2, "given twice"),)),
+    Case("duplicate key in lines under .json", ".json", lines(A, B[:-1] + b', "answer": "4"}', C), 3, 0, ((2, "given twice"),)),
     Case("gzipped .json", ".json.gz", gzip.compress(b"[" + A + b"]"), 1, 0),
     Case("fine csv", ".csv", csv(HEAD, "1 + 1?,2", "2 + 2?,4"), 2, 0),
     Case("csv CRLF and mark", ".csv", b"\xef\xbb\xbf" + csv(HEAD, "1 + 1?,2", "2 + 2?,4", newline="\r\n"), 2, 0, ((1, "byte order mark"),)),
@@ -266,6 +273,8 @@ def test_every_fault_is_told_with_its_place(tmp_path, case):
     told_lines = {line for line, _ in case.told}
     rejected = {fault.line for fault in faults if fault.level == "rejected"}
     assert rejected <= told_lines, said
+    odd = {fault.line for fault in faults if fault.kind in ("duplicate key", "not strict JSON")}
+    assert odd <= told_lines, said
 
 
 def test_a_cut_gzip_counts_the_rows_before_it(tmp_path):

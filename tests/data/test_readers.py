@@ -185,3 +185,19 @@ def test_lines_under_json_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n')
     assert [row.value for row in readers.read(path)] == [{"a": 1}, {"a": 2}]
+
+
+def test_the_first_objects_are_looked_at_and_no_row_is_lost():
+    bad = [BadRow("f", number, "no") for number in range(readers.AHEAD + 5)]
+    good = [Row("f", number, {"n": number}) for number in range(readers.SAMPLE + 5)]
+    for wait, rows, seen in (
+        (False, good, good[: readers.SAMPLE]),
+        (False, bad[:7] + good[:3], good[:3]),
+        (False, bad + good, []),
+        (True, bad + good, good[:1]),
+        (True, good[:1] + bad + good[1:], good[:1]),
+        (True, bad, []),
+    ):
+        again, sample = readers.peek(iter(rows), wait=wait)
+        assert sample == seen
+        assert list(again) == rows

@@ -27,7 +27,7 @@ REFUSED: dict[str, tuple[list[str], int, list[str]]] = {
     "unknown reward": (["zero.rewards={acuracy=1.0}"], 2, ["no reward 'acuracy'", "'accuracy'"]),
     "phase above data": (["zero.prompts_per_step=60"], 2, ["120 different questions", "lower"]),
     "prompts too long": (["data.max_prompt_tokens=5"], 1, ["max_prompt_tokens"]),
-    "no such data": (["data.train=nothing.jsonl"], 1, ["no data at nothing.jsonl"]),
+    "no such data": (["data.train=nothing.jsonl"], 1, ["no data at nothing.jsonl", "gym:NAME) or a hub id"]),
     "no such task": (["data.train=arithmetics"], 1, ["did you mean the task 'arithmetic'"]),
     "no such model": (["model.path=./nothing"], 1, ["no folder ./nothing"]),
     "too little memory": (["memory_gb=0.1"], 3, ["does not fit", "Try"]),

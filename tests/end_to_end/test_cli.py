@@ -76,7 +76,7 @@ def test_doctor(aha: Aha, recipe: Path, tmp_path: Path) -> None:
     assert said.code == 0, said.text
     assert checks["graders"]["state"] == "ok"
     assert checks["data"]["state"] == "ok"
-    assert "gold answers accepted 80/80" in checks["data"]["seen"]
+    assert "gold answers: 80 of 80 graded right" in checks["data"]["seen"]
     assert {"versions", "machine", "disk", "memory", "template"} <= checks.keys()
     said = aha("doctor", recipe, "--set", "model.path=./nothing")
     assert said.code == 1
@@ -193,11 +193,15 @@ def test_grade_keeps_the_order(aha: Aha, tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     said = aha("grade", path, "--json")
     assert said.code == 0, said.text
-    found = [json.loads(line)["status"] for line in said.out.splitlines()]
+    rows = [json.loads(line) for line in said.out.splitlines()]
     expected = [status for *_, status in cases]
     expected.insert(3, "error")
-    assert found == expected
-    assert "correct 9" in aha("grade", path).out
+    assert [row["status"] for row in rows] == expected
+    rewards = {"correct": 1.0, "wrong": 0.0, "unparsed": 0.0, "error": None}
+    assert [row["reward"] for row in rows] == [rewards[status] for status in expected]
+    out = aha("grade", path).out
+    assert "correct 9" in out
+    assert out.splitlines()[3].split()[:4] == ["4", "error", "-", "bad_line:"]
     refused = aha("grade", tmp_path / "nothing.jsonl")
     assert refused.code == 1
     assert "no file at" in refused.err

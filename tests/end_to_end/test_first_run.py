@@ -64,7 +64,7 @@ def test_the_command_says_the_same(aha: Aha, recipe: Path, tmp_path: Path) -> No
     assert said.code == 0, said.text
     facts = json.loads(said.out)
     assert facts["verdict"]["state"] == "can"
-    assert facts["gold"] == {"tried": 16, "refused": 0, "first": []}
+    assert facts["gold"] == {"tried": 16, "refused": 0, "first": [], "untried": 0, "kind": ""}
     sampled = facts["sampled"]
     assert sampled["right_low"] <= sampled["right"] / sampled["answers"] <= sampled["right_high"]
     assert not (tmp_path / "runs").exists()

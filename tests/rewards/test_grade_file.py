@@ -62,7 +62,8 @@ def test_a_broken_line_is_named_and_the_others_go_on(tmp_path, line, said):
     assert [row["status"] for row in rows] == ["correct", "error", "correct"]
     assert "line 2" in rows[1]["reason"]
     assert said in rows[1]["reason"]
-    assert rows[1]["reward"] == 0.0
+    assert rows[0]["reward"] == 1.0
+    assert rows[1]["reward"] is None
 
 
 def test_a_missing_file_says_so(tmp_path):

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from aha.config import ZeroConfig
+from aha.config import DataConfig, ZeroConfig
+from aha.data.sources import load
 from aha.records import Grade, Group, Prompt, Rendered, Rollout, Scored
 from aha.report.lines import width_of
 from aha.rewards.workers import GraderPool
@@ -135,6 +136,62 @@ def test_gold_answers_on_the_real_graders():
         nothing = check_gold(prompts[3:4], pool)
         assert nothing.tried == 0
         assert not refused(nothing)
+
+
+SUM = '{"numbers": [2, 3, 4], "target": 14}'
+COUNTDOWN = {  # columns -> whether the solution is tried, whether it is right
+    "known": ({"solution": "2 + 3 * 4"}, True, True),
+    "with its value": ({"solution": "(3 × 4) + 2 = 14"}, True, True),
+    "wrong": ({"solution": "2 * 3 + 4"}, True, False),
+    "a tale": ({"solution": "3 * 4 = 12, then 12 + 2 = 14"}, False, False),
+    "in steps": ({"solution": "3 * 4 = 12\n12 + 2 = 14"}, False, False),
+    "blank": ({"solution": " "}, False, False),
+    "no text": ({"solution": 14}, False, False),
+    "none": ({}, False, False),
+}
+
+
+def test_solutions_of_countdown():
+    with GraderPool(workers=1, seconds=20.0) as pool:
+        for name, (columns, tried, right) in COUNTDOWN.items():
+            prompt = Prompt(id="a", question="?", gold=SUM, kind="countdown", columns=columns)
+            got = check_gold([prompt], pool)
+            wanted = Gold(
+                tried=tried, refused=tried and not right, untried=not tried, first=got.first
+            )
+            assert replace(got, kind="") == wanted, name
+        task = load("countdown?n=40", split="train", config=DataConfig()).prompts
+        assert check_gold(task, pool) == Gold(tried=40, refused=0, first=())
+        mixed = check_gold(
+            [*task[:3], Prompt(id="b", question="?", gold=SUM, kind="countdown")], pool
+        )
+    assert mixed.sentence == "3 of 3 graded right; 1 without one to try"
+    assert judge(replace(GOOD, tried=1, refused=1, kind="countdown"), None, CONFIG).todo.startswith(
+        "The column 'solution'"
+    )
+
+
+def test_answers_of_gym():
+    pytest.importorskip("reasoning_gym")
+    prompts = load("gym:chain_sum?n=20", split="train", config=DataConfig()).prompts
+    without = replace(prompts[0], columns={})
+    wrong = [replace(prompt, columns={"answer": "no number"}) for prompt in prompts[:2]]
+    with GraderPool(workers=1, seconds=20.0) as pool:
+        assert check_gold(prompts, pool, "result") == Gold(tried=20, refused=0, first=())
+        got = check_gold([*prompts, *wrong, without], pool)
+    assert (got.tried, got.refused, got.untried, got.kind) == (22, 2, 1, "gym")
+    assert refused(got)
+    assert judge(got, None, CONFIG).todo.startswith("The task's scorer")
+
+
+def test_no_gold_answer_to_try_is_said():
+    nothing = Gold(tried=0, refused=0, first=(), untried=9)
+    text = " ".join(" ".join(lines(facts(nothing, USUAL), CONFIG, rate=1.0)).split())
+    assert "preflight: can learn gold answers none to try: these problems name no answer" in text
+    assert "0 of 0" not in text
+    stored = facts(GOOD, USUAL)
+    del stored["gold"]["untried"], stored["gold"]["kind"]  # as an older version wrote it
+    assert "256 of 256 graded right" in " ".join(lines(stored, CONFIG, rate=None))
 
 
 def facts(gold: Gold, sampled: Sampled | None) -> dict:

@@ -1,25 +1,15 @@
-"""Tiny policies of every supported architecture, and groups of answers made by hand."""
+"""Trainers, groups of answers and checkpoints made by hand, on the models of `tiny.py`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    DeepseekV3Config,
-    DeepseekV3ForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from tiny import ARCHITECTURES, VOCAB, fresh
+from transformers import PreTrainedTokenizerFast
 
 from aha.config import OptimConfig
 from aha.models import load as models
-from aha.models.attention import register
 from aha.models.policy import Policy
 from aha.records import Grade, Group, Prompt, Rendered, Rollout, Scored
 from aha.rollout.local.engine import LocalEngine
@@ -29,61 +19,14 @@ from aha.train.optim import Optimizer
 from aha.train.reference import Reference
 from aha.train.step import LossOptions, Trainer
 
-VOCABULARY = 97
-KINDS = ("llama", "qwen2", "qwen3", "deepseek")
+KINDS = ARCHITECTURES[:4]
 
 
-def architecture(kind: str) -> tuple[Any, Any]:
-    """Model class and configuration; weights wide enough that logits are far from equal."""
-    common = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 256,
-        "initializer_range": 0.15,
-        "tie_word_embeddings": kind == "qwen2",
-        "bos_token_id": None,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
-    }
-    if kind == "llama":
-        return LlamaForCausalLM, LlamaConfig(**common, num_key_value_heads=2)
-    if kind == "qwen2":
-        return Qwen2ForCausalLM, Qwen2Config(**common, num_key_value_heads=2)
-    if kind == "qwen3":
-        return Qwen3ForCausalLM, Qwen3Config(**common, num_key_value_heads=2, head_dim=8)
-    latent = {
-        "num_key_value_heads": 4,
-        "moe_intermediate_size": 16,
-        "n_shared_experts": 1,
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "n_group": 1,
-        "topk_group": 1,
-        "first_k_dense_replace": 1,
-        "kv_lora_rank": 16,
-        "q_lora_rank": None,
-        "qk_rope_head_dim": 4,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 8,
-    }
-    return DeepseekV3ForCausalLM, DeepseekV3Config(**common | latent)
-
-
-def policy(kind: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Policy:
-    torch.manual_seed(seed)
-    cls, config = architecture(kind)
-    model = cls._from_config(config, attn_implementation=register())
-    return Policy(model.to(dtype).eval())
-
-
-def lora(seed: int = 0, *, dtype: torch.dtype = torch.float32) -> Policy:
+def lora(seed: int = 5, *, dtype: torch.dtype = torch.float32) -> Policy:
     """A Llama with float32 adapters of rank 2 whose second factor is not 0."""
     from peft import LoraConfig, get_peft_model
 
-    base = policy(seed=seed, dtype=dtype).model
+    base = fresh(seed=seed, dtype=dtype).model
     options = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
     adapted = get_peft_model(base, options)
     torch.manual_seed(seed + 1)
@@ -159,7 +102,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
-    words = {f"w{i}": i for i in range(VOCABULARY)}
+    words = {f"w{i}": i for i in range(VOCAB)}
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="w2")), eos_token="w1", pad_token="w0"
     )
@@ -200,7 +143,7 @@ def saved_after_a_step(
     from aha.config import ZeroConfig
     from aha.train.credit import to_trees
 
-    of = lora(dtype=dtype) if adapters else policy(dtype=dtype)
+    of = lora(dtype=dtype) if adapters else fresh(dtype=dtype)
     reference = Reference(of)
     worker = trainer(of, reference=reference)
     groups = [group("a", [5, 6, 7], [[8, 9, 1], [10, 1]], [1.0, 0.0])]

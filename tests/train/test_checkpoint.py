@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_policies import group, lora, policy, saved_after_a_step, trainer
+from small_policies import group, lora, saved_after_a_step, trainer
+from tiny import fresh as policy
 
 from aha import files
 from aha.config import ZeroConfig
@@ -111,7 +112,7 @@ def test_equal_states_give_equal_bytes_in_two_processes(tmp_path):
     here = Path(__file__).parent
     found = []
     for name in ("one", "two"):
-        paths = [str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(here), *map(str, here.parents[:2]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in reversed(paths) if p)}
         environment["PYTHONHASHSEED"] = {"one": "1", "two": "2"}[name]
         subprocess.run(

@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from small_policies import policy
+from tiny import fresh as policy
 from torch import nn
 
 from aha.config import OptimConfig
@@ -144,7 +144,7 @@ def test_schedules_by_hand():
 
 
 def test_only_matrices_decay_and_never_embeddings():
-    model = policy("deepseek").model
+    model = policy("deepseek_v3").model
     optimizer = Optimizer(model, OptimConfig(lr=0.1, weight_decay=0.5, grad_clip=1e9), 1)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     for p in model.parameters():

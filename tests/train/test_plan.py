@@ -1,6 +1,8 @@
 import pytest
 import torch
-from small_policies import KINDS, architecture, engine, policy
+from small_policies import KINDS, engine
+from tiny import described as architecture
+from tiny import fresh as policy
 
 from aha.config import resolve
 from aha.errors import DoesNotFit
@@ -97,7 +99,7 @@ def test_too_little_memory_says_what_to_change(folders):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("kind", ["llama", "deepseek"])
+@pytest.mark.parametrize("kind", ["llama", "deepseek_v3"])
 def test_what_the_plan_accepts_the_engine_accepts(tmp_path, kind, checkpointing):
     """One answer of full length after a prompt of full length always fits the planned cache."""
     cls, described = architecture(kind)

@@ -2,7 +2,8 @@ import copy
 
 import pytest
 import torch
-from small_policies import engine, group, lora, policy, trainer
+from small_policies import engine, group, lora, trainer
+from tiny import fresh as policy
 
 from aha.config import ZeroConfig
 from aha.models.policy import pack

@@ -3,7 +3,8 @@ import math
 
 import pytest
 import torch
-from small_policies import engine, gradients, group, policy, trainer
+from small_policies import engine, gradients, group, trainer
+from tiny import fresh as policy
 
 from aha.config import ZeroConfig
 from aha.train.batch import Tree, Unit
