@@ -16,7 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"records", "errors", "files"},
     {"config"},
-    {"rl"},
+    {"rl", "kernels"},
     {"data", "rewards", "models"},
     {"report"},
     {"rollout"},

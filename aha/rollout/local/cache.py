@@ -5,7 +5,6 @@ Everything is allocated once and written in place. Live slots and live prefixes 
 prefix (all answers of a group at once) and to the answer's own tokens, and joins both by their
 log-sum-exp.
 
-On a CPU keys and values are kept in float32: its attention kernel is three times slower in bfloat16.
 Memory: 2 x layers x key heads x key width x bytes a token (values are padded to the width of keys),
 for slots x answer tokens plus prefixes x prompt tokens. Latent attention (MLA) is kept expanded.
 """
@@ -17,8 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from aha.kernels import AVAILABLE
 from aha.models.attention import PackedLayout, Segment
 
+NATIVE = AVAILABLE
+"""Attend with the compiled kernel (native.py) where there is a CPU; tests switch it off."""
 MIN_ROWS = 8
 """Rows are padded to this: products of 1-3 rows use other kernels, whose rounding differs."""
 
@@ -40,8 +42,13 @@ class Shape:
 
 
 def kept_dtype(computed: torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype that keys and values are kept in."""
-    return torch.float32 if device.type == "cpu" else computed
+    """The dtype that keys and values are kept in: the model's own, if attention is as fast in it.
+
+    Without the compiled kernel a CPU's attention is three times slower in bfloat16.
+    """
+    if device.type == "cpu" and not (NATIVE and computed in (torch.float32, torch.bfloat16)):
+        return torch.float32
+    return computed
 
 
 class Cache:

@@ -8,17 +8,20 @@ the memory budget waits; only a single answer that cannot fit at all is an error
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aha.errors import DoesNotFit, RunError
+from aha.models.attention import Layout
 from aha.models.policy import Policy, pack
 from aha.records import Rollout, Stopped
 from aha.rollout.engine import SamplingParams
 from aha.rollout.local.cache import (
     MIN_ROWS,
+    NATIVE,
     Cache,
     DecodeLayout,
     PrefillLayout,
@@ -86,6 +89,9 @@ class LocalEngine:
         self._places: list[_Group] = []  # index = prefix place
         self._cache: Cache | None = None
         self._shape: Shape | None = None
+        self._dense: Any = (
+            None  # the decoder of dense.py, for the weights of `version`; False: none
+        )
         self._pieces: dict[int, str] = {}
 
     # -- the protocol ---------------------------------------------------------------------------
@@ -115,7 +121,13 @@ class LocalEngine:
                 f"load({version}) with {self.pending()} answers unfinished: they would mix two policies"
             )
         self._places.clear()  # the prefixes belong to the old weights
+        self._dense = None
         self.version = version
+
+    def rest(self) -> None:
+        """Give back the memory that only sampling needs, until the next step."""
+        if not self.pending():
+            self._dense = self._cache = None
 
     @torch.no_grad()
     def step(self) -> list[Rollout]:
@@ -273,21 +285,7 @@ class LocalEngine:
     def _decode(self) -> list[Rollout]:
         cache = self._cache
         assert cache is not None
-        live = len(self._live)
-        rows = max(live, MIN_ROWS)
-        spare = [0] * (rows - live)
-        used = [len(answer.token_ids) - 1 for answer in self._live]
-        layout = DecodeLayout(
-            cache,
-            used + spare,
-            [answer.group.place for answer in self._live] + [-1] * len(spare),
-            [len(group.token_ids) for group in self._places],
-        )
-        last = [answer.token_ids[-1] for answer in self._live]
-        position = [len(a.group.token_ids) + n for a, n in zip(self._live, used, strict=True)]
-        ids = torch.tensor([last + spare], device=self._device)
-        positions = torch.tensor([position + spare], device=self._device)
-        logits = self.policy.logits(self.policy.hidden(ids, positions, layout))[:live]
+        logits = self._logits(cache)
         tokens, logps = self._draw(self._live, logits)
         ended: list[Rollout] = []
         holes: list[int] = []
@@ -306,6 +304,31 @@ class LocalEngine:
         if holes:
             self._drop_places()
         return ended
+
+    def _logits(self, cache: Cache) -> Tensor:
+        """One forward pass over the last token of every live answer: [live, V]."""
+        live = len(self._live)
+        spare = [0] * (MIN_ROWS - live)
+        used = [len(answer.token_ids) - 1 for answer in self._live]
+        place = [answer.group.place for answer in self._live] + [-1] * len(spare)
+        prefix = [len(group.token_ids) for group in self._places]
+        last = [answer.token_ids[-1] for answer in self._live] + spare
+        at = [prefix[p] + n for p, n in zip(place[:live], used, strict=True)] + spare
+        ids = torch.tensor(last, device=self._device)
+        positions = torch.tensor(at, device=self._device)
+        if not (NATIVE and cache.shape.device.type == "cpu"):
+            layout: Layout = DecodeLayout(cache, used + spare, place, prefix)
+        else:
+            from aha.rollout.local import dense
+            from aha.rollout.local.native import NativeLayout
+
+            layout = NativeLayout(cache, *map(np.array, (used + spare, place, prefix)))
+            if self._dense is None:
+                self._dense = dense.supported(self.policy) and dense.Dense(self.policy)
+            if self._dense:
+                return self._dense.logits(ids, positions, layout)[:live]
+        hidden = self.policy.hidden(ids[None], positions[None], layout)
+        return self.policy.logits(hidden)[:live]
 
     def _draw(self, answers: list[_Answer], logits: Tensor) -> tuple[list[int], list[float]]:
         """Sample for rows that may have different parameters."""

@@ -2,13 +2,15 @@
 
 Plain temperature sampling inverts the cumulative distribution in two levels (blocks, then inside the
 block) with one uniform number a row; nothing is sorted. top-k and top-p (evaluation only) sort the
-likeliest tokens.
+likeliest tokens. On a CPU this is a compiled kernel, except for top-k.
 Log-probabilities are those of the tempered distribution before top-k and top-p cut it.
 """
 
 # R = rows, V = vocabulary
 import torch
 from torch import Tensor
+
+from aha.kernels import AVAILABLE
 
 BLOCK = 256
 CANDIDATES = 512
@@ -29,6 +31,8 @@ def draw(
         token ids [R] int64; their log-probabilities [R] float32, nats, under logits / temperature
         (greedy: under the logits).
     """
+    if AVAILABLE and _in_one_pass(logits) and not (temperature > 0 and top_k > 0):
+        return _native(logits, uniform, temperature, top_p if temperature > 0 else 1.0)
     scaled = logits.float()
     if temperature > 0 and temperature != 1.0:
         scaled = scaled / temperature
@@ -41,6 +45,34 @@ def draw(
         token = _cut(shares, uniform, top_p, top_k) if cut else _invert(shares, uniform)
     logp = scaled.gather(-1, token[:, None]) - total
     return token, logp.squeeze(-1)
+
+
+def _in_one_pass(logits: Tensor) -> bool:
+    known = logits.dtype in (torch.float32, torch.bfloat16)
+    return known and logits.device.type == "cpu" and logits.stride(-1) == 1
+
+
+def _native(
+    logits: Tensor, uniform: Tensor, temperature: float, top_p: float
+) -> tuple[Tensor, Tensor]:
+    """Two passes over the logits by the compiled kernel instead of a dozen."""
+    from aha.kernels import draw as kernel
+    from aha.kernels.low import Arguments, bits_of, threads_for
+
+    rows, vocabulary = logits.shape
+    threads = threads_for(logits.numel())
+    tokens, logps = torch.empty(rows, dtype=torch.long), torch.empty(rows)
+    if top_p < 1.0:
+        compiled = kernel.draw_nucleus(logits.dtype)
+        scratch = torch.empty(kernel.nucleus_scratch_floats(vocabulary, threads))
+    else:
+        compiled = kernel.draw(logits.dtype)
+        scratch = torch.empty(kernel.scratch_floats(vocabulary, threads))
+    uniform = uniform.contiguous()
+    addresses = [t.data_ptr() for t in (uniform, tokens, logps, scratch)]
+    values = [rows, vocabulary, logits.data_ptr(), logits.stride(0), *addresses]
+    Arguments([*values, bits_of(temperature), bits_of(top_p)]).run(compiled, threads)
+    return tokens, logps
 
 
 def _invert(shares: Tensor, uniform: Tensor) -> Tensor:
