@@ -26,8 +26,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Peers get environments of their own under .bench/, the model is fetched once. Takes hours; each script
+# also runs alone: python -m benchmarks.rollout --help
 bench: setup
-	@ls benchmarks/*.py >/dev/null 2>&1 && for f in benchmarks/*.py; do $(BIN)/python $$f || exit 1; done
+	$(BIN)/python -m benchmarks.environments
+	$(BIN)/aha model get smollm2-135m
+	@for name in rollout grpo_step tiny roofline scaling; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.table
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The contestants: each module is a worker process; those of peers import nothing of aha."""
