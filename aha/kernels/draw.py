@@ -64,12 +64,26 @@ def _highest(x: Any, n: int) -> Any:
 
 
 @njit(**INLINE)
-def _shares(x: Any, start: int, n: int, out: Any, high: Any, per: Any) -> Any:
+def _shares(x: Any, start: int, n: int, out: Any, high: Any, per: Any) -> None:
+    for i in range(n):
+        out[i] = exp((load(x, start + i) - high) * per)
+
+
+@njit(**INLINE)
+def _mass(x: Any, start: int, n: int, high: Any, per: Any) -> Any:
+    """Sum of the shares. It stores nothing: a compiler checks at run time whether what a loop stores
+    may overlap what it reads, and sums in another order if it may; then memory would decide bits."""
     total = f32(0.0)
     for i in range(n):
-        share = exp((load(x, start + i) - high) * per)
-        out[i] = share
-        total += share
+        total += exp((load(x, start + i) - high) * per)
+    return total
+
+
+@njit(**INLINE)
+def _sum(x: Any, start: int, n: int) -> Any:
+    total = f32(0.0)
+    for i in range(start, start + n):
+        total += x[i]
     return total
 
 
@@ -105,7 +119,7 @@ def draw(dtype: torch.dtype) -> Any:
             total = 0.0
             for b in range(blocks):
                 start = b * BLOCK
-                sums[b] = _shares(x, start, min(BLOCK, vocabulary - start), inside, high, per)
+                sums[b] = _mass(x, start, min(BLOCK, vocabulary - start), high, per)
                 total += sums[b]
             token = -1
             if temperature > f32(0.0):
@@ -179,7 +193,8 @@ def draw_nucleus(dtype: torch.dtype) -> Any:
             for b in range(blocks):
                 first = b * BLOCK
                 n = min(BLOCK, vocabulary - first)
-                sums[b] = _shares(x, first, n, share[first:], high, per)
+                _shares(x, first, n, share[first:], high, per)
+                sums[b] = _sum(share, first, n)
                 total += sums[b]
             if not np.isfinite(total):
                 tokens[r], logps[r] = 0, f32(np.nan)

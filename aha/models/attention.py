@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from aha.models import fused
+
 NAME = "aha_layout"
 
 
@@ -74,6 +76,7 @@ class _Bucket:
     keys: Tensor  # [B * (P + L)] stream index of each key
     mask: Tensor | None  # [B or 1, 1, L, P + L] bool, None: plain causal
     rows: int
+    first: Tensor  # [B] int64, the first real key of each segment; the last L keys are its own
     take: Tensor  # flat indices of real queries among B * L
     put: Tensor  # their stream positions
 
@@ -107,15 +110,20 @@ class PackedLayout:
         grouped = q.shape[1] != k.shape[1]
         out = q.new_zeros(q.shape[2], q.shape[1], width)
         for bucket in self._buckets:
-            answer = scaled_dot_product_attention(
-                _rows(q, bucket.queries, bucket.rows),
-                _rows(k, bucket.keys, bucket.rows),
-                _rows(v, bucket.keys, bucket.rows),
-                attn_mask=bucket.mask,
-                is_causal=bucket.mask is None,
-                scale=scale,
-                enable_gqa=grouped,
-            )
+            query = _rows(q, bucket.queries, bucket.rows)
+            key, value = _rows(k, bucket.keys, bucket.rows), _rows(v, bucket.keys, bucket.rows)
+            if q.dtype == torch.bfloat16 and fused.usable(q, k, v):
+                answer = fused.Attention.apply(query, key, value, bucket.first, scale)
+            else:
+                answer = scaled_dot_product_attention(
+                    query,
+                    key,
+                    value,
+                    attn_mask=bucket.mask,
+                    is_causal=bucket.mask is None,
+                    scale=scale,
+                    enable_gqa=grouped,
+                )
             flat = answer.transpose(1, 2).reshape(-1, q.shape[1], width)
             out = out.index_put((bucket.put,), flat[bucket.take])
         return out[None, ..., :value_width]
@@ -177,6 +185,7 @@ def _bucket(segments: list[Segment], device: torch.device | str) -> _Bucket:
         keys=keys.flatten().to(device),
         mask=None if mask is None else mask.to(device),
         rows=len(segments),
+        first=torch.tensor([prefix - s.prefix_length for s in segments], device=device),
         take=take.to(device),
         put=own.flatten()[take].to(device),
     )

@@ -19,6 +19,7 @@ from torch import nn
 
 from aha.config import ModelConfig
 from aha.errors import ConfigError, ModelError
+from aha.models import fused
 from aha.models.attention import register
 from aha.models.policy import Policy, check_supported
 
@@ -80,6 +81,7 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         for buffer in model.buffers():
             buffer.data = buffer.data.clone()
     model.eval()
+    fused.install(model)
     policy = Policy(model)
     check_supported(policy)
     if config.gradient_checkpointing:

@@ -26,9 +26,9 @@ def test_it_learns_to_say_seven(aha: Callable[..., Said], recipe: Path, tmp_path
     task = exact_task(tmp_path / "seven", "7")
     said = aha(
         "run", recipe, *short(
-            *task, "zero.steps=16", "zero.prompts_per_step=4",
-            "zero.group_size=16", "zero.rewards={accuracy=1.0}", "zero.optim.lr=0.01",
-            "zero.kl_coef=0.0", "zero.dynamic_sampling=0", "zero.checkpoint_every=16",
+            *task, "zero.steps=24", "zero.prompts_per_step=4",
+            "zero.group_size=16", "zero.rewards={accuracy=1.0}", "zero.optim.lr=0.005",
+            "zero.kl_coef=0.0", "zero.dynamic_sampling=0", "zero.checkpoint_every=24",
             "zero.eval.problems=8", "zero.eval.samples=4",
         )
     )  # fmt: skip
