@@ -17,16 +17,25 @@ from typing import Any
 from benchmarks import gradients, measure
 
 FASTER = {
-    "transformers.generate": 2.0,
-    "transformers.batching": 2.0,
-    "vllm": 1.0,
-    "vllm+logprobs": 1.0,
-    "trl/tuned": 4.0,
-    "trl/defaults": 4.0,
+    "rollout": {
+        "vllm": {"short": 2.0, "equal": 2.0, "ragged": 2.0},
+        "transformers.generate": {"short": 2.8, "equal": 2.8, "ragged": 6.0},
+    },
+    "grpo_step": {"trl/tuned": {"short": 2.2, "equal": 3.5, "ragged": 6.0}},
+    "tiny": {"trl/tuned": {"tiny": 8.0}},
 }
-"""Aim: times as fast as this peer."""
-SHARE = {"rollout_share": 0.4, "update_share": 0.5}
-"""Aim: share of the machine's rates, see roofline.py."""
+"""Aim: times as fast as this peer in this case; a peer without one is shown beside 1."""
+MEMORY = 0.5
+"""Aim: peak memory as a share of tuned TRL's."""
+SHARE = {"update_share": 0.55}
+"""Aim: share of the machine's matrix rate, see roofline.py."""
+
+
+def target_of(file: str, peer: str, case: str) -> float:
+    for name, cases in FASTER[file].items():
+        if peer.startswith(name):
+            return cases.get(case, 1.0)
+    return 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,9 @@ def rows(results: dict[str, dict[str, Any]]) -> Iterator[Row]:
     if found := results.get("rollout"):
         for case, value in found["cases"].items():
             for peer, ratio in value["aha_over"].items():
-                yield Row("rollout", f"rollout, {case}: x {peer}", ratio, FASTER[peer])
+                yield Row(
+                    "rollout", f"rollout, {case}: x {peer}", ratio, target_of("rollout", peer, case)
+                )
     for name in ("grpo_step", "tiny"):
         if not (found := results.get(name)):
             continue
@@ -60,7 +71,11 @@ def rows(results: dict[str, dict[str, Any]]) -> Iterator[Row]:
             for duel in value["duels"]:
                 for part, outcome in duel.items():
                     for peer, ratio in outcome["aha_over"].items():
-                        yield Row(name, f"{part}, {case}: x {peer}", ratio, FASTER[peer])
+                        target = target_of(name, peer, case) if part == "step" else 1.0
+                        yield Row(name, f"{part}, {case}: x {peer}", ratio, target)
+                    if part == "step" and (share := _memory(outcome["contestants"])):
+                        claim = f"peak memory, {case}: of trl/tuned"
+                        yield Row(name, claim, share, MEMORY, at_most=True)
     if found := results.get("roofline"):
         for point, value in found["points"].items():
             for key, aim in SHARE.items():
@@ -75,6 +90,17 @@ def rows(results: dict[str, dict[str, Any]]) -> Iterator[Row]:
             if "peak_rss" in value:
                 share = value["peak_rss"] / value["predicted"]["total"]
                 yield Row("scaling", f"memory / plan, {point}", share, 1.0, at_most=True)
+
+
+def _memory(figures: dict[str, Any]) -> float | None:
+    """Peak memory of aha's fastest over that of tuned TRL."""
+    if "trl/tuned" not in figures:
+        return None
+    mine = [figure for name, figure in figures.items() if name.startswith("aha")]
+    if not mine:
+        return None
+    fastest = min(mine, key=lambda figure: figure["seconds"]["median"])
+    return float(fastest["peak_rss"] / figures["trl/tuned"]["peak_rss"])
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:

@@ -209,7 +209,7 @@ def test_a_worker_answers_fails_and_ends(tmp_path, monkeypatch):
 
 
 def test_table_of_targets_from_results(tmp_path, capsys):
-    over = {"aha_over": {"vllm": 1.3, "transformers.generate": 1.5}}
+    over = {"aha_over": {"vllm/bfloat16": 2.3, "transformers.generate/bfloat16": 1.5}}
     result = {"name": "rollout", "quick": False, "busy": True, "cases": {"equal": over}}
     (tmp_path / "rollout.json").write_text(json.dumps(result))
     (tmp_path / "tiny_quick.json").write_text(json.dumps({"name": "tiny", "quick": True}))
@@ -217,13 +217,30 @@ def test_table_of_targets_from_results(tmp_path, capsys):
     table.main(["--results", str(tmp_path), "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert [(row["claim"], row["measured"], row["reached"]) for row in rows] == [
-        ("rollout, equal: x vllm", 1.3, True),
-        ("rollout, equal: x transformers.generate", 1.5, False),
+        ("rollout, equal: x vllm/bfloat16", 2.3, True),
+        ("rollout, equal: x transformers.generate/bfloat16", 1.5, False),
     ]
     table.main(["--results", str(tmp_path)])
     said = capsys.readouterr().out
     assert "not measured yet: python -m benchmarks.tiny" in said
     assert "rollout: the machine was busy" in said
+
+
+def test_memory_is_compared_with_the_tuned_peer(tmp_path, capsys):
+    figures = {
+        "aha/float32": {"seconds": {"median": 9.0}, "peak_rss": 9e9},
+        "aha/bfloat16": {"seconds": {"median": 4.0}, "peak_rss": 3e9},
+        "trl/tuned": {"seconds": {"median": 12.0}, "peak_rss": 5e9},
+    }
+    step = {"contestants": figures, "aha_over": {"trl/tuned": 3.0}}
+    result = {"name": "grpo_step", "quick": False, "cases": {"short": {"duels": [{"step": step}]}}}
+    (tmp_path / "grpo_step.json").write_text(json.dumps(result))
+    table.main(["--results", str(tmp_path), "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["claim"], row["measured"], row["reached"]) for row in rows] == [
+        ("step, short: x trl/tuned", 3.0, True),
+        ("peak memory, short: of trl/tuned", 0.6, False),
+    ]
 
 
 # -- the scripts ----------------------------------------------------------------------------------------
