@@ -13,7 +13,7 @@ import torch
 
 from aha.config import Recipe, ZeroConfig
 from aha.errors import DoesNotFit
-from aha.rollout.local.cache import MIN_ROWS, kept_dtype
+from aha.rollout.local.cache import MIN_ROWS, NATIVE, kept_dtype
 from aha.rollout.local.engine import PLACES
 
 MICRO_TOKENS = (512, 8192)
@@ -104,6 +104,8 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
 
     chunks = 6 * max(CHUNK_BYTES, 4 * vocabulary)  # logits, shares and their gradients
     parts["head"] = chunks + 2 * vocabulary * text.hidden_size * size
+    if size == 2 and NATIVE and not torch.cuda.is_available():
+        parts["packed weights"] = parameters * size  # while answers are sampled
     parts["program"] = PROGRAM_BYTES
     fixed = sum(parts.values())
 

@@ -107,6 +107,7 @@ class Run:
             for place, group in zip(poor, self._collect(fresh, attempt), strict=True):
                 groups[place] = group
             refilled += len(poor)
+        self.engine.rest()  # the update needs the memory
         self._phase = {"group/refilled/sum": float(refilled)}
         self._check_graders(groups)
         state.phase += 1
@@ -169,6 +170,7 @@ class Run:
         step = self.state.step
         with self.timed("time/eval_s"), merged(self.trainer.policy):
             values = self.heldout(step)
+            self.engine.rest()
         if values:
             score = values["heldout/pass_at_1"]
             if score > self.state.best_score:
