@@ -66,7 +66,7 @@ SIZE = 30
 
 
 def arguments() -> Arguments:
-    return Arguments([0] * SIZE)
+    return Arguments(SIZE)
 
 
 def stride(longest: int) -> int:

@@ -16,6 +16,7 @@ from aha.kernels.low import (
     exp,
     f32,
     float_of,
+    highest,
     kernel,
     kind_of,
     load,
@@ -53,14 +54,6 @@ def _nucleus_scratch(vocabulary: int) -> int:
     even = (vocabulary + 1) // 2 * 2
     blocks = ((vocabulary + BLOCK - 1) // BLOCK + 1) // 2 * 2
     return even + blocks + 2 * even
-
-
-@njit(**INLINE)
-def _highest(x: Any, n: int) -> Any:
-    high = load(x, 0)
-    for i in range(n):
-        high = max(high, load(x, i))
-    return high
 
 
 @njit(**INLINE)
@@ -115,7 +108,7 @@ def draw(dtype: torch.dtype) -> Any:
             if r >= rows:
                 break
             x = logits[r * a[STRIDE] : r * a[STRIDE] + vocabulary]
-            high = _highest(x, vocabulary)
+            high = highest(x, 0, vocabulary)
             total = 0.0
             for b in range(blocks):
                 start = b * BLOCK
@@ -188,7 +181,7 @@ def draw_nucleus(dtype: torch.dtype) -> Any:
             if r >= rows:
                 break
             x = logits[r * a[STRIDE] : r * a[STRIDE] + vocabulary]
-            high = _highest(x, vocabulary)
+            high = highest(x, 0, vocabulary)
             total = 0.0
             for b in range(blocks):
                 first = b * BLOCK

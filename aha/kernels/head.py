@@ -15,6 +15,7 @@ from aha.kernels.low import (
     exp,
     f32,
     float_of,
+    highest,
     kernel,
     kind_of,
     load,
@@ -25,14 +26,6 @@ from aha.kernels.low import (
 ROWS, VOCABULARY, LOGITS, TARGETS, LOGPS, TOTALS, ENTROPIES, TEMPERATURE = range(1, 9)
 GRADIENT = LOGPS
 """Place of the incoming gradient in the arguments of `gradient`."""
-
-
-@njit(**INLINE)
-def _highest(x: Any, n: int) -> Any:
-    high = load(x, 0)
-    for i in range(n):
-        high = max(high, load(x, i))
-    return high
 
 
 @njit(**INLINE)
@@ -75,7 +68,7 @@ def statistics(dtype: torch.dtype) -> Any:
             if r >= rows:
                 break
             x = logits[r * vocabulary : (r + 1) * vocabulary]
-            high = _highest(x, vocabulary)
+            high = highest(x, 0, vocabulary)
             total, moment = f32(0.0), f32(0.0)
             for start in range(0, vocabulary, 2048):  # parts: float32 sums stay exact
                 n = min(2048, vocabulary - start)

@@ -8,7 +8,7 @@ made. Work is handed out row by row through an atomic counter: a slow core takes
 import ctypes
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic, overload
+from torch import Tensor
 
 FAST = {"reassoc", "contract", "nsz"}
 """Reductions may be reordered into vectors. NaN and infinity keep their meaning."""
@@ -183,6 +184,15 @@ def exp(x: Any) -> Any:
     return y if x == x else x
 
 
+@njit(fastmath=FAST, forceinline=True)
+def highest(x: Any, start: int, end: int) -> Any:
+    """The largest of the elements start .. end - 1."""
+    high = load(x, start)
+    for i in range(start, end):
+        high = max(high, load(x, i))
+    return high
+
+
 @njit(forceinline=True)
 def float_of(bits: Any) -> Any:
     """A float32 that travels in the low half of an argument."""
@@ -257,9 +267,10 @@ _direct = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class Arguments:
     """The int64 array of a kernel, with its counters; kept and changed from call to call."""
 
-    def __init__(self, values: Sequence[int]) -> None:
+    def __init__(self, size: int) -> None:
         self._counters = np.zeros(2, dtype=np.int64)
-        self.values = np.array([self._counters.ctypes.data, *values], dtype=np.int64)
+        self.values = np.zeros(1 + size, dtype=np.int64)
+        self.values[0] = self._counters.ctypes.data
         self._address = self.values.ctypes.data
 
     def run(self, compiled: Any, threads: int) -> None:
@@ -269,6 +280,24 @@ class Arguments:
             _direct(compiled.address)(self._address)
         else:
             _start(compiled.address, self._address, threads)
+
+
+def call(compiled: Any, work: int, *values: int | float | Tensor | None) -> None:
+    """Call a kernel that touches `work` numbers.
+
+    Of a tensor it gets the address, of a float the bits in float32, of None 0.
+    """
+    arguments = Arguments(len(values))
+    arguments.values[1:] = [_word(value) for value in values]
+    arguments.run(compiled, threads_for(work))
+
+
+def _word(value: int | float | Tensor | None) -> int:
+    if isinstance(value, Tensor):
+        return value.data_ptr()
+    if isinstance(value, float):
+        return bits_of(value)
+    return value or 0
 
 
 def works() -> bool:

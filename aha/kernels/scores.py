@@ -15,6 +15,7 @@ from aha.kernels.low import (
     exp,
     f32,
     float_of,
+    highest,
     kernel,
     kind_of,
     load,
@@ -23,14 +24,6 @@ from aha.kernels.low import (
 )
 
 ROWS, KEYS, SCORES, SLOPES, TOTALS, DELTAS, FIRST, HEADS, QUERIES, BEFORE, SCALE = range(1, 12)
-
-
-@njit(**INLINE)
-def _highest(x: Any, start: int, end: int) -> Any:
-    high = load(x, start)
-    for i in range(start, end):
-        high = max(high, load(x, i))
-    return high
 
 
 @njit(**INLINE)
@@ -97,7 +90,7 @@ def softmax(dtype: torch.dtype, backward: bool) -> Any:
                     _clear(y, 0, start)
                     _clear(y, end, keys)
                 else:
-                    high = _highest(x, start, end)
+                    high = highest(x, start, end)
                     total = _total(x, start, end, high, scale)
                     totals[r] = high * scale + f32(np.log(total))
                     _shares(x, start, end, totals[r], scale)

@@ -85,7 +85,7 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         from aha.kernels import rows as kernel
-        from aha.kernels.low import Arguments, bits_of, threads_for
+        from aha.kernels.low import call
 
         x = x.contiguous()
         width = x.shape[-1]
@@ -95,9 +95,7 @@ class RMSNorm(torch.autograd.Function):
             x.new_empty(count, dtype=torch.float32),
             weight.float(),
         )
-        addresses = [t.data_ptr() for t in (x, inverse, wide, out)]
-        arguments = Arguments([count, width, *addresses, bits_of(eps)])
-        arguments.run(kernel.norm(x.dtype), threads_for(x.numel()))
+        call(kernel.norm(x.dtype), x.numel(), count, width, x, inverse, wide, out, float(eps))
         ctx.save_for_backward(x, weight, inverse)
         return out
 
@@ -105,15 +103,14 @@ class RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None]:
         from aha.kernels import rows as kernel
-        from aha.kernels.low import Arguments, threads_for
+        from aha.kernels.low import call
 
         x, weight, inverse = ctx.saved_tensors
         width = x.shape[-1]
         slope = slope.clone(memory_format=torch.contiguous_format)
         wide, total = weight.float(), torch.zeros(kernel.BLOCKS, width)
-        addresses = [t.data_ptr() for t in (x, inverse, wide, slope, total)]
-        arguments = Arguments([len(inverse), width, *addresses])
-        arguments.run(kernel.norm_backward(x.dtype), threads_for(x.numel()))
+        given = (len(inverse), width, x, inverse, wide, slope, total)
+        call(kernel.norm_backward(x.dtype), x.numel(), *given)
         return slope, total.sum(0).to(weight.dtype) if ctx.needs_input_grad[1] else None, None
 
 
@@ -123,13 +120,12 @@ class SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         from aha.kernels import rows as kernel
-        from aha.kernels.low import Arguments, threads_for
+        from aha.kernels.low import call
 
         gate, up = gate.contiguous(), up.contiguous()
         width, out = gate.shape[-1], torch.empty_like(gate)
-        g, u, o = (t.data_ptr() for t in (gate, up, out))
-        arguments = Arguments([out.numel() // width, width, g, width, u, o, width])
-        arguments.run(kernel.swiglu(out.dtype), threads_for(out.numel()))
+        given = (out.numel() // width, width, gate, width, up, out, width)
+        call(kernel.swiglu(out.dtype), out.numel(), *given)
         ctx.save_for_backward(gate, up)
         return out
 
@@ -137,13 +133,12 @@ class SwiGLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor]:
         from aha.kernels import rows as kernel
-        from aha.kernels.low import Arguments, threads_for
+        from aha.kernels.low import call
 
         gate, up = (t.clone() for t in ctx.saved_tensors)
         slope, width = slope.contiguous(), gate.shape[-1]
-        g, u, s = (t.data_ptr() for t in (gate, up, slope))
-        arguments = Arguments([gate.numel() // width, width, g, width, u, s, width])
-        arguments.run(kernel.swiglu_backward(gate.dtype), threads_for(gate.numel()))
+        given = (gate.numel() // width, width, gate, width, up, slope, width)
+        call(kernel.swiglu_backward(gate.dtype), gate.numel(), *given)
         return gate, up
 
 
@@ -159,14 +154,14 @@ class Head(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
         from aha.kernels import head as kernel
-        from aha.kernels.low import Arguments, bits_of, threads_for
+        from aha.kernels.low import call
 
         logps, totals, entropies = (torch.empty(len(targets)) for _ in range(3))
         for start, end in _chunks(len(targets), weight):
             logits = linear(hidden[start:end], weight)
-            some = (t[start:end].data_ptr() for t in (targets, logps, totals, entropies))
-            arguments = Arguments([*logits.shape, logits.data_ptr(), *some, bits_of(temperature)])
-            arguments.run(kernel.statistics(logits.dtype), threads_for(logits.numel()))
+            some = [t[start:end] for t in (targets, logps, totals, entropies)]
+            given = (*logits.shape, logits, *some, float(temperature))
+            call(kernel.statistics(logits.dtype), logits.numel(), *given)
         ctx.save_for_backward(hidden, weight, targets, totals)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropies)
@@ -176,7 +171,7 @@ class Head(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         from aha.kernels import head as kernel
-        from aha.kernels.low import Arguments, bits_of, threads_for
+        from aha.kernels.low import call
 
         hidden, weight, targets, totals = ctx.saved_tensors
         slope = slope.float().contiguous()
@@ -184,9 +179,9 @@ class Head(torch.autograd.Function):
         to_weight: Tensor | None = None
         for start, end in _chunks(len(targets), weight):
             logits = linear(hidden[start:end], weight)
-            some = (t[start:end].data_ptr() for t in (targets, slope, totals))
-            values = [*logits.shape, logits.data_ptr(), *some, 0, bits_of(ctx.temperature)]
-            Arguments(values).run(kernel.gradient(logits.dtype), threads_for(logits.numel()))
+            some = [t[start:end] for t in (targets, slope, totals)]
+            given = (*logits.shape, logits, *some, 0, float(ctx.temperature))
+            call(kernel.gradient(logits.dtype), logits.numel(), *given)
             torch.mm(logits, weight, out=to_hidden[start:end])
             if ctx.needs_input_grad[1]:
                 if to_weight is None:
@@ -287,12 +282,10 @@ def _softmax(
     scale: float,
 ) -> None:
     from aha.kernels import scores as kernel
-    from aha.kernels.low import Arguments, bits_of, threads_for
+    from aha.kernels.low import call
 
     count = scores.shape[0] * scores.shape[1]
-    at_slopes = 0 if slopes is None else slopes.data_ptr()
-    addresses = [scores.data_ptr(), at_slopes, *(t.data_ptr() for t in (totals, deltas, first))]
-    numbers = [heads, end - start, before + start, bits_of(scale)]
     compiled = kernel.softmax(scores.dtype, slopes is not None)
-    arguments = Arguments([count, scores.shape[2], *addresses, *numbers])
-    arguments.run(compiled, threads_for(scores.numel()))
+    given = (count, scores.shape[2], scores, slopes, totals, deltas, first)
+    numbers = (heads, end - start, before + start, float(scale))
+    call(compiled, scores.numel(), *given, *numbers)

@@ -175,13 +175,10 @@ def test_norm_adds_the_residual_and_normalises(dtype, width, threads):
     want_hidden = hidden + delta
     want = _normalised(want_hidden, weight)
     wide, out = weight.float(), torch.empty_like(hidden)
-    addresses = [t.data_ptr() for t in (hidden, delta, wide, out)]
-    low.Arguments([11, width, *addresses, low.bits_of(1e-5)]).run(rows.add_norm(dtype), threads)
+    low.call(rows.add_norm(dtype), 1 << 20, 11, width, hidden, delta, wide, out, 1e-5)
     assert torch.equal(hidden, want_hidden)
     assert (out.float() - want.float()).abs().max() <= BOUND[dtype] * want.abs().max()
-    low.Arguments([11, width, hidden.data_ptr(), 0, *addresses[2:], low.bits_of(1e-5)]).run(
-        rows.add_norm(dtype), threads
-    )
+    low.call(rows.add_norm(dtype), 1 << 20, 11, width, hidden, None, wide, out, 1e-5)
     assert torch.equal(hidden, want_hidden)  # nothing to add
 
 
@@ -191,8 +188,7 @@ def test_swiglu_of_strided_halves(dtype, threads):
     gate, up = both[:, :40], both[:, 40:]
     want = torch.nn.functional.silu(gate) * up
     out = torch.empty(9, 40, dtype=dtype)
-    values = [9, 40, gate.data_ptr(), 80, up.data_ptr(), out.data_ptr(), 80]
-    low.Arguments(values).run(rows.swiglu(dtype), threads)
+    low.call(rows.swiglu(dtype), 1 << 20, 9, 40, gate, 80, up, out, 80)
     error = (out.float() - want.float()).abs()
     assert (error <= BOUND[dtype] * (1 + want.float().abs())).all()
 
@@ -230,10 +226,9 @@ def run_draw(logits, uniform, temperature, threads=1, top_p=1.0):
     nucleus = top_p < 1
     size = draw.nucleus_scratch_floats if nucleus else draw.scratch_floats
     scratch = torch.empty(size(logits.shape[1], threads))
-    values = [*logits.shape, logits.data_ptr(), logits.stride(0)]
-    values += [t.data_ptr() for t in (uniform, tokens, logps, scratch)]
     compiled = (draw.draw_nucleus if nucleus else draw.draw)(logits.dtype)
-    low.Arguments([*values, low.bits_of(temperature), low.bits_of(top_p)]).run(compiled, threads)
+    given = (*logits.shape, logits, logits.stride(0), uniform, tokens, logps, scratch)
+    low.call(compiled, threads * low.GRAIN, *given, temperature, top_p)
     return tokens, logps
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from aha.kernels import rows as kernels
-from aha.kernels.low import Arguments, bits_of, threads_for
+from aha.kernels.low import call
 from aha.models.policy import Policy
 from aha.rollout.local.native import NativeLayout
 
@@ -57,8 +57,6 @@ class Dense:
         self.layers = [_Layer(layer) for layer in decoder.layers]
         self.norm = _Norm(decoder.norm)
         self.head = _Products([model.get_output_embeddings()])
-        self._norm_arguments = Arguments([0] * 7)
-        self._gate_arguments = Arguments([0] * 7)
 
     def logits(self, ids: Tensor, positions: Tensor, layout: NativeLayout) -> Tensor:
         """[R, V] in the working dtype, for one token of each row: ids [R], positions [R]."""
@@ -91,34 +89,20 @@ class Dense:
         return self.head(x)[0]
 
     def _add_norm(self, hidden: Tensor, delta: Tensor | None, norm: "_Norm", out: Tensor) -> None:
-        self._norm_arguments.values[1:] = (
-            *hidden.shape,
-            hidden.data_ptr(),
-            0 if delta is None else delta.data_ptr(),
-            norm.weight.data_ptr(),
-            out.data_ptr(),
-            norm.eps,
-        )
-        self._norm_arguments.run(kernels.add_norm(hidden.dtype), threads_for(hidden.numel()))
+        compiled, (rows, width) = kernels.add_norm(hidden.dtype), hidden.shape
+        call(compiled, hidden.numel(), rows, width, hidden, delta, norm.weight, out, norm.eps)
 
     def _swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
         out = torch.empty_like(gate, memory_format=torch.contiguous_format)
-        self._gate_arguments.values[1:] = (
-            *out.shape,
-            gate.data_ptr(),
-            gate.stride(0),
-            up.data_ptr(),
-            out.data_ptr(),
-            up.stride(0),
-        )
-        self._gate_arguments.run(kernels.swiglu(gate.dtype), threads_for(out.numel()))
+        given = (*out.shape, gate, gate.stride(0), up, out, up.stride(0))
+        call(kernels.swiglu(gate.dtype), out.numel(), *given)
         return out
 
 
 class _Norm:
     def __init__(self, module: Any) -> None:
         self.weight = module.weight.detach().float()
-        self.eps = bits_of(module.variance_epsilon)
+        self.eps = float(module.variance_epsilon)
 
 
 class _Layer:

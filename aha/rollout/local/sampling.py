@@ -57,7 +57,7 @@ def _native(
 ) -> tuple[Tensor, Tensor]:
     """Two passes over the logits by the compiled kernel instead of a dozen."""
     from aha.kernels import draw as kernel
-    from aha.kernels.low import Arguments, bits_of, threads_for
+    from aha.kernels.low import call, threads_for
 
     rows, vocabulary = logits.shape
     threads = threads_for(logits.numel())
@@ -68,10 +68,8 @@ def _native(
     else:
         compiled = kernel.draw(logits.dtype)
         scratch = torch.empty(kernel.scratch_floats(vocabulary, threads))
-    uniform = uniform.contiguous()
-    addresses = [t.data_ptr() for t in (uniform, tokens, logps, scratch)]
-    values = [rows, vocabulary, logits.data_ptr(), logits.stride(0), *addresses]
-    Arguments([*values, bits_of(temperature), bits_of(top_p)]).run(compiled, threads)
+    given = (rows, vocabulary, logits, logits.stride(0), uniform.contiguous())
+    call(compiled, logits.numel(), *given, tokens, logps, scratch, float(temperature), float(top_p))
     return tokens, logps
 
 
