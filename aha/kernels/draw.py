@@ -156,8 +156,8 @@ def draw_nucleus(dtype: torch.dtype) -> Any:
 
     Arguments as for `draw`, with a temperature above 0, and TOP_P < 1 as float32 bits. Of equal shares
     the lower id comes first; the set always holds the likeliest token. Log-probabilities are those of
-    all tokens. No token outside can be among those whose share is at most (1 - p) / V: together they
-    weigh no more than 1 - p. So only the others, few as a rule, are sorted.
+    all tokens. Tokens whose share is at most (1 - p) / V are left out at once: together they weigh no
+    more than 1 - p. So only the others, few as a rule, are sorted.
     """
     KIND, version = kind_of(dtype), STAMP
 
@@ -192,9 +192,8 @@ def draw_nucleus(dtype: torch.dtype) -> Any:
             if not np.isfinite(total):
                 tokens[r], logps[r] = 0, f32(np.nan)
                 continue
-            least = f32(
-                (1.0 - top_p) * total / vocabulary * 0.999
-            )  # rounding must not lose a token
+            # a little less: rounding must not lose a token
+            least = f32((1.0 - top_p) * total / vocabulary * 0.999)
             count = 0
             for b in range(blocks):
                 if sums[b] <= least:

@@ -41,9 +41,9 @@ def _sums(x: Any, n: int, high: Any, per: Any) -> Any:
 
 
 @njit(**INLINE)
-def _slopes(x: Any, n: int, high: Any, per: Any, log_total: Any, scale: Any) -> None:
+def _slopes(x: Any, n: int, per: Any, log_total: Any, scale: Any) -> None:
     for i in range(n):
-        store(x, i, -exp((load(x, i) - high) * per - log_total) * scale)
+        store(x, i, -exp(load(x, i) * per - log_total) * scale)
 
 
 @cache
@@ -106,7 +106,7 @@ def gradient(dtype: torch.dtype) -> Any:
             x = logits[r * vocabulary : (r + 1) * vocabulary]
             scale = incoming[r] * per
             chosen = exp(load(x, targets[r]) * per - totals[r])
-            _slopes(x, vocabulary, f32(0.0), per, totals[r], scale)
+            _slopes(x, vocabulary, per, totals[r], scale)
             store(x, targets[r], (f32(1.0) - chosen) * scale)
 
     return kernel(body)

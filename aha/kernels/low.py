@@ -96,6 +96,7 @@ def narrow(x: Any) -> Any:
     return nb.uint16(nb.uint32(bits + nb.uint32(0x7FFF) + odd) >> nb.uint32(16))
 
 
+# Python bodies of the three are never run: numba takes the overloads below.
 def load(x: Any, i: int) -> Any:
     """Element i of float32 or bfloat16 numbers, as a float32. (Inside kernels only.)"""
     raise NotImplementedError("for use inside kernels")

@@ -89,9 +89,7 @@ class LocalEngine:
         self._places: list[_Group] = []  # index = prefix place
         self._cache: Cache | None = None
         self._shape: Shape | None = None
-        self._dense: Any = (
-            None  # the decoder of dense.py, for the weights of `version`; False: none
-        )
+        self._dense: Any = None  # dense.Dense of these weights; False: not for this model
         self._pieces: dict[int, str] = {}
 
     # -- the protocol ---------------------------------------------------------------------------
