@@ -145,23 +145,27 @@ class SwiGLU(torch.autograd.Function):
 class Head(torch.autograd.Function):
     """Log-probabilities and entropies [S], float32, of targets under hidden @ weight.T / temperature.
 
-    Logits exist for one chunk at a time, in the working dtype, and are computed again in the backward
-    pass, where their gradient takes their place.
+    Logits are made in chunks, in the working dtype. The first chunks, up to `keep` bytes, stay until the
+    backward pass; the others are computed again there. Their gradient takes their place.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, keep: int
     ) -> tuple[Tensor, Tensor]:
         from aha.kernels import head as kernel
         from aha.kernels.low import call
 
         logps, totals, entropies = (torch.empty(len(targets)) for _ in range(3))
+        ctx.kept = {}
         for start, end in _chunks(len(targets), weight):
             logits = linear(hidden[start:end], weight)
             some = [t[start:end] for t in (targets, logps, totals, entropies)]
             given = (*logits.shape, logits, *some, float(temperature))
             call(kernel.statistics(logits.dtype), logits.numel(), *given)
+            keep -= logits.nbytes
+            if keep >= 0:
+                ctx.kept[start] = logits
         ctx.save_for_backward(hidden, weight, targets, totals)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropies)
@@ -169,7 +173,7 @@ class Head(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         from aha.kernels import head as kernel
         from aha.kernels.low import call
 
@@ -178,7 +182,9 @@ class Head(torch.autograd.Function):
         to_hidden = torch.empty_like(hidden)
         to_weight: Tensor | None = None
         for start, end in _chunks(len(targets), weight):
-            logits = linear(hidden[start:end], weight)
+            logits = ctx.kept.pop(start, None)
+            if logits is None:
+                logits = linear(hidden[start:end], weight)
             some = [t[start:end] for t in (targets, slope, totals)]
             given = (*logits.shape, logits, *some, 0, float(ctx.temperature))
             call(kernel.gradient(logits.dtype), logits.numel(), *given)
@@ -188,7 +194,7 @@ class Head(torch.autograd.Function):
                     to_weight = torch.mm(logits.T, hidden[start:end])
                 else:
                     to_weight.addmm_(logits.T, hidden[start:end])
-        return to_hidden, to_weight, None, None
+        return to_hidden, to_weight, None, None, None
 
 
 def _chunks(count: int, weight: Tensor) -> list[tuple[int, int]]:

@@ -21,6 +21,8 @@ from aha.rl.logprobs import token_logprobs
 
 CHUNK_BYTES = 64 << 20
 """Float32 logits of one head chunk."""
+KEPT_LOGITS = 512 << 20
+"""Bytes of logits kept for the backward pass, so that they are not computed twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Stream:
 
 class Policy(nn.Module):
     """Wraps a transformers causal LM whose attention was set to the layout function at load."""
+
+    kept_logits = KEPT_LOGITS
+    """Bytes; a plan that is short of memory lowers it."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -63,7 +68,8 @@ class Policy(nn.Module):
         picked = hidden.index_select(0, stream.scored)
         head = self.causal.get_output_embeddings()
         if type(head) is nn.Linear and head.bias is None and fused.usable(picked, head.weight):
-            return fused.Head.apply(picked, head.weight, stream.targets, temperature)
+            keep = self.kept_logits if torch.is_grad_enabled() else 0
+            return fused.Head.apply(picked, head.weight, stream.targets, temperature, keep)
         rows = max(1, CHUNK_BYTES // (4 * self.causal.config.get_text_config().vocab_size))
         logps, entropies = [], []
         for start in range(0, max(1, len(picked)), rows):

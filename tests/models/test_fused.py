@@ -78,8 +78,8 @@ def test_swiglu_and_its_gradients(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("rows", [1, 7, 100])
-def test_head_and_its_gradients(dtype, temperature, rows, monkeypatch):
+@pytest.mark.parametrize("rows, keep", [(1, 1 << 20), (7, 0), (100, 0), (100, 700_000), (100, 1 << 30)])
+def test_head_and_its_gradients(dtype, temperature, rows, keep, monkeypatch):
     vocabulary = 3000
     monkeypatch.setattr(fused, "CHUNK_BYTES", 33 * vocabulary * dtype.itemsize)
     hidden, weight = (
@@ -98,7 +98,7 @@ def test_head_and_its_gradients(dtype, temperature, rows, monkeypatch):
     want = want[torch.arange(rows), targets]
     want.backward(slope.double())
     oh, ow = leaves(hidden, weight)
-    got, entropies = fused.Head.apply(oh, ow, targets, temperature)
+    got, entropies = fused.Head.apply(oh, ow, targets, temperature, keep)
     got.backward(slope)
     assert got.dtype == entropies.dtype == torch.float32
     bound = 2e-5 if dtype == torch.float32 else 0.05
@@ -110,7 +110,7 @@ def test_head_and_its_gradients(dtype, temperature, rows, monkeypatch):
 
 def test_head_without_rows():
     hidden, weight = torch.zeros(0, 8, requires_grad=True), torch.zeros(50, 8, requires_grad=True)
-    logps, entropies = fused.Head.apply(hidden, weight, torch.zeros(0, dtype=torch.long), 1.0)
+    logps, entropies = fused.Head.apply(hidden, weight, torch.zeros(0, dtype=torch.long), 1.0, 0)
     assert logps.shape == entropies.shape == (0,)
     logps.sum().backward()
     assert hidden.grad.shape == (0, 8)
@@ -215,6 +215,6 @@ def test_half_precision_and_other_activations_keep_the_module():
 def test_token_logprobs_is_the_same_head():
     hidden, weight, targets = noise(9, 8, seed=1), noise(300, 8, seed=2), torch.arange(9)
     want = token_logprobs(hidden @ weight.T, targets, temperature=0.5)
-    got = fused.Head.apply(hidden, weight, targets, 0.5)
+    got = fused.Head.apply(hidden, weight, targets, 0.5, 0)
     for a, b in zip(got, want, strict=True):
         assert torch.allclose(a, b, atol=1e-5)

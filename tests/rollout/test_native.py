@@ -9,7 +9,7 @@ pytest.importorskip("numba")
 from aha.models.adapters import merged
 from aha.rollout.engine import SamplingParams
 from aha.rollout.local import cache as cache_module
-from aha.rollout.local import dense
+from aha.rollout.local import decoder
 from aha.rollout.local import engine as module
 
 PROMPTS = {"a": [5, 6, 7], "b": [8], "c": list(range(11, 40)), "d": [40, 41]}
@@ -38,12 +38,12 @@ def test_same_answers_as_tensor_operations(architecture, new_engine, drain, tens
     native = new_engine(architecture, max_rows=7)
     submit_all(native)
     got = drain(native)
-    assert bool(native._dense) == (not architecture.startswith("deepseek"))
+    assert native._decoder
     tensor_operations()
     plain = new_engine(architecture, max_rows=7)
     submit_all(plain)
     want = drain(plain)
-    assert not plain._dense
+    assert not plain._decoder
     assert got.keys() == want.keys()
     for name, rollout in want.items():
         assert got[name].token_ids == rollout.token_ids, name
@@ -72,16 +72,16 @@ def test_bfloat16_log_probabilities_are_those_of_a_forward_pass(architecture, ne
 
 def test_adapters_are_merged_or_the_slow_path_is_taken(new_engine, drain):
     policy = lora()
-    assert not dense.supported(policy)
+    assert decoder.of(policy) is None
     outside = new_engine(policy)
     submit_all(outside)
     want = drain(outside)
-    assert outside._dense is False
+    assert outside._decoder is False
     inside = new_engine(policy)
     submit_all(inside)
     with merged(policy):
         got = drain(inside)
-    assert inside._dense
+    assert inside._decoder
     for name, rollout in want.items():
         assert got[name].token_ids == rollout.token_ids
         assert got[name].logprobs == pytest.approx(rollout.logprobs, abs=1e-5)
@@ -112,7 +112,7 @@ def test_rest_gives_memory_back_and_changes_nothing(new_engine, drain):
     assert engine._cache is not None
     engine.rest()
     assert engine._cache is None
-    assert engine._dense is None
+    assert engine._decoder is None
     submit_all(engine)
     engine.step()
     engine.rest()  # answers are live: nothing may go
@@ -121,9 +121,37 @@ def test_rest_gives_memory_back_and_changes_nothing(new_engine, drain):
     assert all(before[name].token_ids == rollout.token_ids for name, rollout in got.items())
 
 
-def test_partly_rotated_heads_take_the_slow_path():
-    assert dense.supported(tiny.policy("llama"))
-    policy = tiny.fresh("llama")
-    policy.causal.get_decoder().rotary_emb.inv_freq = torch.ones(2)
-    assert not dense.supported(policy)
-    assert not dense.supported(tiny.policy("deepseek_v3"))
+@pytest.mark.parametrize("architecture", ["llama", "deepseek_v3"])
+def test_partly_rotated_heads_take_the_slow_path(architecture):
+    policy = tiny.fresh(architecture)
+    assert decoder.of(policy) is not None
+    policy.causal.get_decoder().rotary_emb.inv_freq = torch.ones(3)
+    assert decoder.of(policy) is None
+
+
+MORE_LATENT = {
+    "queries through a latent": {"q_lora_rank": 12},
+    "groups of experts": {"n_routed_experts": 8, "n_group": 4, "topk_group": 2},
+    "halves instead of pairs": {"rope_interleave": False},
+    "weights as they are": {"norm_topk_prob": False, "routed_scaling_factor": 2.5},
+    "every expert": {"num_experts_per_tok": 4},
+    "no dense block": {"first_k_dense_replace": 0},
+}
+
+
+@pytest.mark.parametrize("name", MORE_LATENT)
+def test_kinds_of_latent_models(name, new_engine, drain, tensor_operations):
+    policy = tiny.fresh("deepseek_v3_narrow", **MORE_LATENT[name])
+    for module in policy.modules():
+        if hasattr(module, "e_score_correction_bias"):
+            module.e_score_correction_bias.copy_(torch.linspace(-0.2, 0.3, module.num_experts))
+    native = new_engine(policy, max_rows=7)
+    submit_all(native)
+    got = drain(native)
+    assert native._decoder
+    tensor_operations()
+    plain = new_engine(policy, max_rows=7)
+    submit_all(plain)
+    for key, rollout in drain(plain).items():
+        assert got[key].token_ids == rollout.token_ids, key
+        assert got[key].logprobs == pytest.approx(rollout.logprobs, abs=1e-5)

@@ -89,7 +89,7 @@ class LocalEngine:
         self._places: list[_Group] = []  # index = prefix place
         self._cache: Cache | None = None
         self._shape: Shape | None = None
-        self._dense: Any = None  # dense.Dense of these weights; False: not for this model
+        self._decoder: Any = None  # decoder.Decoder of these weights; False: not for this model
         self._pieces: dict[int, str] = {}
 
     # -- the protocol ---------------------------------------------------------------------------
@@ -119,13 +119,13 @@ class LocalEngine:
                 f"load({version}) with {self.pending()} answers unfinished: they would mix two policies"
             )
         self._places.clear()  # the prefixes belong to the old weights
-        self._dense = None
+        self._decoder = None
         self.version = version
 
     def rest(self) -> None:
         """Give back the memory that only sampling needs, until the next step."""
         if not self.pending():
-            self._dense = self._cache = None
+            self._decoder = self._cache = None
 
     @torch.no_grad()
     def step(self) -> list[Rollout]:
@@ -317,14 +317,14 @@ class LocalEngine:
         if not (NATIVE and cache.shape.device.type == "cpu"):
             layout: Layout = DecodeLayout(cache, used + spare, place, prefix)
         else:
-            from aha.rollout.local import dense
+            from aha.rollout.local import decoder
             from aha.rollout.local.native import NativeLayout
 
             layout = NativeLayout(cache, *map(np.array, (used + spare, place, prefix)))
-            if self._dense is None:
-                self._dense = dense.supported(self.policy) and dense.Dense(self.policy)
-            if self._dense:
-                return self._dense.logits(ids, positions, layout)[:live]
+            if self._decoder is None:
+                self._decoder = decoder.of(self.policy) or False
+            if self._decoder:
+                return self._decoder.logits(ids, positions, layout)[:live]
         hidden = self.policy.hidden(ids[None], positions[None], layout)
         return self.policy.logits(hidden)[:live]
 
