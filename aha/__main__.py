@@ -117,13 +117,16 @@ def plan(
     words: MoreOverrides = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Measure how long a step takes here.")
+    ] = True,
 ) -> None:
-    """Say what a recipe needs: stages, tokens, memory by part, disk. Exit code 3: does not fit."""
+    """Say what a recipe needs: stages, tokens, memory, disk, time. Exit code 3: does not fit."""
     from aha import config
     from aha.stages import launch
 
     loaded = config.load(recipe, [*(overrides or []), *(words or [])])
-    facts = launch.plan_facts(loaded)
+    facts = launch.plan_facts(loaded, timed=timed)
     typer.echo(json.dumps(facts, indent=2) if as_json else launch.plan_text(loaded, facts))
 
 

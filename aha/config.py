@@ -64,6 +64,8 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Working dtype of weights and activations; masters and moments are float32 always. auto:
     float32 below 50M parameters, else bfloat16 where the machine computes it fast."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model lives. auto: the GPU if there is one."""
     lora_rank: int = Field(0, ge=0)
     """0 trains all weights; above 0 trains low-rank adapters of this rank (extra `lora`)."""
     lora_alpha: float = Field(32.0, gt=0)

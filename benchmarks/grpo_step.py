@@ -34,6 +34,7 @@ OURS = ("aha/bfloat16", "aha/float32")
 PEERS = ("trl/tuned", "trl/defaults")
 """A duel each, so that the peer has memory: the first against all of OURS, the second against the
 fastest of them. Rounds alternate within a duel."""
+BUDGETS = ("micro_tokens", "kv_bytes", "max_rows", "kept_logits")
 HEADROOM = 0.85
 """Share of its memory that TRL may take, as in aha's own plan."""
 
@@ -56,20 +57,23 @@ def ours(dtype: str, folder: str, asked: work.Work, threads: int, room: int) -> 
     if "does_not_fit" in said:
         raise SystemExit(said["does_not_fit"])
     worker = ours_unloaded(dtype, threads)
-    budgets = {name: said[name] for name in ("micro_tokens", "kv_bytes", "max_rows")}
+    budgets = {name: said[name] for name in BUDGETS}
     worker.ask("load", model=folder, dtype=dtype, train=True, **budgets)
     worker.facts |= {"budgets": budgets}
     return worker
 
 
-def planned(folder: str, asked: work.Work, dtype: str, room: int = 0) -> dict[str, Any]:
-    """What `aha plan` says of this work: bytes by part, budgets, and seconds when the plan has them."""
+def planned(
+    folder: str, asked: work.Work, dtype: str, room: int = 0, *, threads: int = 0
+) -> dict[str, Any]:
+    """What `aha plan` says of this work: bytes by part, budgets, and with `threads` also seconds."""
     from aha import config
     from aha.errors import DoesNotFit
     from aha.train import plan
 
     recipe = config.resolve(
         {
+            "threads": threads,
             "memory_gb": max(room / 1e9, 0.001) if room else 0.0,  # 0: what is free
             "model": {"path": folder, "dtype": dtype},
             "data": {"max_prompt_tokens": max(map(len, asked.prompts))},
@@ -83,17 +87,13 @@ def planned(folder: str, asked: work.Work, dtype: str, room: int = 0) -> dict[st
     )
     assert recipe.zero is not None
     try:
-        made = plan.make(recipe, recipe.zero, Path(folder))
+        made = plan.make(recipe, recipe.zero, Path(folder), timed=bool(threads))
     except DoesNotFit as error:
         return {"does_not_fit": str(error)}
     found: dict[str, Any] = {"parts": made.parts, "total": made.total}
-    found |= {
-        name: getattr(made.resolved, name) for name in ("micro_tokens", "kv_bytes", "max_rows")
-    }
-    for name in ("rollout_s", "update_s", "step_s"):
-        if getattr(made, name, None) is not None:
-            found[name] = getattr(made, name)
-    return found
+    found |= {name: getattr(made.resolved, name) for name in BUDGETS}
+    seconds = {"rollout_s": made.rollout_s, "update_s": made.update_s}
+    return found | (seconds if made.step_s is not None else {})
 
 
 def trl(
@@ -192,7 +192,7 @@ def contest(
                     running[name] = stack.enter_context(worker)
                     result["loaded"][f"{asked.case} {name}"] = worker.facts
                 case["duels"].append(_duel(given, asked, running, flat=not case["duels"]))
-            first = case["duels"][0]["step"]["contestants"]
+            first = next(iter(case["duels"][0].values()))["contestants"]
             mine = [fastest] if (fastest := _fastest(first)) else []
         result["cases"][asked.case] = case
     return result
@@ -227,9 +227,9 @@ def _duel(
         }
         return summed(in_turns(rounds, calls), asked)
 
-    found = {"step": steps(())}
+    found = {"step": steps(())} if "step" in given.parts else {}
     recorder = next((name for name in OURS if name in running), None)
-    if recorder:
+    if recorder and "update" in given.parts:
         kept = running[recorder].ask("step", work=fields, round=rounds + 1, keep=True)
         calls = {}
         for name in names:
@@ -320,6 +320,9 @@ def shown(result: dict[str, Any]) -> str:
 def options(parser: argparse.ArgumentParser, *, cases: Sequence[str], flat: Sequence[str]) -> None:
     parser.add_argument("--cases", nargs="*", default=list(cases))
     parser.add_argument("--flat", nargs="*", default=list(flat), help="cases with a half-flat part")
+    parser.add_argument(
+        "--parts", nargs="*", default=["step", "update"], choices=["step", "update"]
+    )
     parser.add_argument("--data", default="", help="a source of problems, e.g. a GSM8K folder")
     parser.add_argument("--trl", default="", help="tuned: PRECISION:BATCH, or search")
 

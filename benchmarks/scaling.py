@@ -7,6 +7,7 @@ a token should stay flat or fall along a series (of longer answers, attention's 
 the rollout should follow the formula of keys and values; both are put beside what `aha plan` says.
 """
 
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def measured(point: Point, dtype: str, *, threads: int, rounds: int, seed: int) 
         seed=seed,
     )
     longest = max(map(len, asked.prompts))
-    said = grpo_step.planned(folder, asked, dtype)
+    said = grpo_step.planned(folder, asked, dtype, threads=threads)
     if "does_not_fit" in said:
         return {"predicted": said}
     rolled, updated = [], []
@@ -92,9 +93,7 @@ def measured(point: Point, dtype: str, *, threads: int, rounds: int, seed: int) 
             model=folder,
             dtype=dtype,
             train=True,
-            micro_tokens=said["micro_tokens"],
-            kv_bytes=said["kv_bytes"],
-            max_rows=said["max_rows"],
+            **{name: said[name] for name in grpo_step.BUDGETS},
         )
         small = asked.as_dict() | {"lengths": [[2] * len(g) for g in asked.lengths]}
         worker.ask("rollout", work=small, round=0)  # what the first call loads is no key or value
@@ -115,6 +114,7 @@ def measured(point: Point, dtype: str, *, threads: int, rounds: int, seed: int) 
         "predicted": said,
         "rollout_us_per_token": measure.spread(1e6 * s / tokens for s in rolled),
         "update_us_per_token": measure.spread(1e6 * s / tokens for s in updated),
+        "seconds": statistics.median(rolled) + statistics.median(updated),
         "peak_rss": highest,
         "rollout_grown": first,
         "kv_formula": cache * facts["kv_token_bytes"],

@@ -88,8 +88,12 @@ def rows(results: dict[str, dict[str, Any]]) -> Iterator[Row]:
                 yield Row("scaling", claim, value["worst_over_first"], value["limit"], at_most=True)
         for point, value in found["points"].items():
             if "peak_rss" in value:
-                share = value["peak_rss"] / value["predicted"]["total"]
-                yield Row("scaling", f"memory / plan, {point}", share, 1.0, at_most=True)
+                off = abs(value["predicted"]["total"] / value["peak_rss"] - 1)
+                yield Row("scaling", f"plan of memory off by, {point}", off, 0.2, at_most=True)
+            if "rollout_s" in value["predicted"]:
+                said = value["predicted"]["rollout_s"] + value["predicted"]["update_s"]
+                off = abs(said / value["seconds"] - 1)
+                yield Row("scaling", f"plan of time off by, {point}", off, 0.3, at_most=True)
 
 
 def _memory(figures: dict[str, Any]) -> float | None:
@@ -109,8 +113,18 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text("utf-8"))
         if "name" in result and not result.get("quick"):
-            found[result["name"]] = result
+            known = found.get(result["name"], {})
+            found[result["name"]] = _joined(known, result)
     return found
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """What a claim's two files say together; where both say something, the first counts."""
+    out = {**second, **first}
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], dict) and isinstance(second[key], dict):
+            out[key] = _joined(first[key], second[key])
+    return out
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -236,7 +236,7 @@ def engine_of(model: str) -> tuple[Any, Any]:
     loaded = models.load(folder, ModelConfig(path=model))
     if not loaded.eos_ids:
         raise RunError(f"{model}: no end-of-sequence token in its generation config or tokenizer")
-    budget = int(available_memory() * 0.5)
+    budget = int(available_memory(next(loaded.policy.parameters()).device.type) * 0.5)
     engine = LocalEngine(
         loaded.policy,
         eos_ids=loaded.eos_ids,

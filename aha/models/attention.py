@@ -151,7 +151,9 @@ class _Bucket:
         if prefix:
             first = torch.tensor([s.prefix_start for s in segments], device=device)[:, None]
             column = torch.arange(prefix, device=device)[None] - (prefix - size)  # right-aligned
-            self.keys = torch.cat([torch.where(column >= 0, first + column, start), self.queries], 1)
+            self.keys = torch.cat(
+                [torch.where(column >= 0, first + column, start), self.queries], 1
+            )
         self.first = (prefix - size)[:, 0]
         """[B]: the first real key of each row; the last L keys are its own."""
 

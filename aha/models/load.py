@@ -57,7 +57,7 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         raise ModelError(
             f"{folder} is not a model folder transformers can read: {_short(error)}"
         ) from error
-    chosen = dtype or resolve_dtype(config.dtype, described)
+    chosen = dtype or resolve_dtype(config.dtype, described, config.device)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -69,6 +69,25 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         )
     except Exception as error:
         raise ModelError(f"the weights in {folder} cannot be loaded: {_short(error)}") from error
+    policy = policy_of(model, config)
+    eos: list[int] = []
+    try:
+        generation = GenerationConfig.from_pretrained(folder)
+        ids = generation.eos_token_id
+        eos += ids if isinstance(ids, list) else [ids] if ids is not None else []
+    except OSError:
+        pass
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in eos:
+        eos.append(tokenizer.eos_token_id)
+    return Loaded(policy, tokenizer, tuple(eos), folder, chosen)
+
+
+def policy_of(model: Any, config: ModelConfig) -> Policy:
+    """A transformers model as the policy that a recipe asks for.
+
+    Raises:
+        ModelError: the engine does not support it.
+    """
     for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"):
         if getattr(model.config, name, 0):
             setattr(model.config, name, 0.0)
@@ -80,7 +99,7 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
             parameter.data = parameter.data.clone()
         for buffer in model.buffers():
             buffer.data = buffer.data.clone()
-    model.eval()
+    model.eval().to(resolve_device(config.device))
     fused.install(model)
     policy = Policy(model)
     check_supported(policy)
@@ -89,16 +108,7 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         model.train()  # without this transformers does not checkpoint; every dropout is 0 already
     if config.lora_rank:
         policy = Policy(_with_adapters(model, config))
-    eos: list[int] = []
-    try:
-        generation = GenerationConfig.from_pretrained(folder)
-        ids = generation.eos_token_id
-        eos += ids if isinstance(ids, list) else [ids] if ids is not None else []
-    except OSError:
-        pass
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in eos:
-        eos.append(tokenizer.eos_token_id)
-    return Loaded(policy, tokenizer, tuple(eos), folder, chosen)
+    return policy
 
 
 def save(folder: Path, loaded: Loaded) -> None:
@@ -139,13 +149,29 @@ def describe(folder: Path) -> Any:
         ) from error
 
 
-def resolve_dtype(wanted: Literal["auto", "float32", "bfloat16"] | str, described: Any) -> str:
+def resolve_device(wanted: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
+    """Where the model lives.
+
+    Raises:
+        ConfigError: the recipe wants a GPU and this torch finds none.
+    """
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise ConfigError(
+            "model.device='cuda', but torch finds no GPU here; use 'auto', or install torch with CUDA"
+        )
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+
+
+def resolve_dtype(
+    wanted: Literal["auto", "float32", "bfloat16"] | str, described: Any, device: str = "auto"
+) -> str:
     """The working dtype: what the recipe says, else by size and by what the machine computes fast."""
     if wanted != "auto":
         return wanted
     if count_parameters(described) < SMALL:
         return "float32"
-    if torch.cuda.is_available():
+    if resolve_device(device).type == "cuda":
         return "bfloat16"
     return "bfloat16" if _bfloat16_pays() else "float32"
 

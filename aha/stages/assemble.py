@@ -68,6 +68,7 @@ def assemble(
     _check_sizes(config, len(questions))
 
     policy = loaded.policy
+    policy.kept_logits = resolved.kept_logits
     reference = Reference(policy) if config.kl_coef else None
     optimizer = Optimizer(policy, config.optim, config.steps)
     state, alerts = State(), Alerts(max_gap=config.max_gap)

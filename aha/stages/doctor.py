@@ -87,10 +87,10 @@ def _machine() -> Check:
 
     from aha.train.plan import available_memory
 
-    where = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    )
-    return Check("machine", "ok", f"{where}, {available_memory() / 1e9:.1f} GB free")
+    gpu = torch.cuda.is_available()
+    where = torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} CPU cores"
+    free = available_memory("cuda" if gpu else "cpu")
+    return Check("machine", "ok", f"{where}, {free / 1e9:.1f} GB free")
 
 
 def _disk(folder: Path) -> Check:

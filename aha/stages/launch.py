@@ -8,7 +8,7 @@ from typing import Any
 from aha import files
 from aha.config import Recipe
 from aha.errors import ConfigError
-from aha.report.console import Console
+from aha.report.console import Console, duration
 from aha.stages import dag
 from aha.stages.run_folder import RunFolder, opened
 from aha.stages.stop import Stop, on_signal
@@ -86,8 +86,11 @@ def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
     return {"model": str(model.relative_to(folder))}
 
 
-def plan_facts(recipe: Recipe) -> dict[str, Any]:
+def plan_facts(recipe: Recipe, *, timed: bool = False) -> dict[str, Any]:
     """Stages, and for each its tokens, memory by part and disk, as plain values.
+
+    Args:
+        timed: also measure how long a step takes on this machine; takes some seconds.
 
     Raises:
         DoesNotFit: the memory is too small for the RL stage.
@@ -106,7 +109,7 @@ def plan_facts(recipe: Recipe) -> dict[str, Any]:
             from aha.train import plan
 
             assert recipe.zero is not None
-            made = plan.make(recipe, recipe.zero, locate(recipe.model.path))
+            made = plan.make(recipe, recipe.zero, locate(recipe.model.path), timed=timed)
             stages["zero"] = made.as_dict() | {"steps": recipe.zero.steps}
     return {"name": recipe.name, "graph": dag.mermaid(nodes), "stages": stages}
 
@@ -131,6 +134,24 @@ def plan_text(recipe: Recipe, facts: dict[str, Any] | None = None) -> str:
             f"  memory at the peak {stage['total_bytes'] / 1e9:.2f} GB of "
             f"{resolved['memory_bytes'] / 1e9:.2f} GB free:",
         ]
-        lines += [f"    {part:<16} {size / 1e9:8.3f} GB" for part, size in stage["parts"].items()]
+        lines += [
+            f"    {part:<16} {size / 1e9:8.3f} GB{_half_of(part)}"
+            for part, size in stage["parts"].items()
+        ]
         lines.append(f"  a checkpoint {stage['checkpoint_bytes'] / 1e9:.3f} GB")
+        if stage["step_s"] is not None:
+            lines.append(
+                f"  a step in which prompts and answers are as long as they may be: about "
+                f"{duration(stage['step_s'])} (sampling {duration(stage['rollout_s'])}, update "
+                f"{duration(stage['update_s'])}); measured here on a few layers"
+            )
     return "\n".join(lines)
+
+
+def _half_of(part: str) -> str:
+    """When a part of the memory exists, if not always."""
+    from aha.train.plan import SAMPLING, UPDATING
+
+    if part in SAMPLING:
+        return "  while answers are sampled"
+    return "  in the update" if part in UPDATING else ""

@@ -144,8 +144,6 @@ class Optimizer:
                 self.parameters[name].copy_(saved)
             self.adam.state.pop(master, None)
             if f"exp_avg/{name}" in tensors:
-                self.adam.state[master] = {
-                    "step": tensors[f"step/{name}"].clone().reshape(()),
-                    "exp_avg": tensors[f"exp_avg/{name}"].clone(),
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].clone(),
-                }
+                saved = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
+                moments = {k: t.to(master.device, copy=True) for k, t in saved.items()}
+                self.adam.state[master] = moments | {"step": moments["step"].reshape(())}

@@ -16,8 +16,13 @@ from aha.errors import DoesNotFit
 from aha.rollout.local.cache import MIN_ROWS, NATIVE, kept_dtype
 from aha.rollout.local.engine import PLACES
 
-MICRO_TOKENS = (512, 8192)
+MICRO_TOKENS = (512, 2560)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
+SMALL_MICRO_TOKENS = 8192
+"""Largest micro-batch of a model below SMALL parameters, where calls cost more than products."""
+SAMPLING = ("packed weights", "keys and values")
+UPDATING = ("activations", "head", "kept logits")
+"""Parts that exist in one half of a step only; the others always do."""
 PROGRAM_BYTES = 500_000_000
 """Python, torch, transformers, tokenizer and data of one process."""
 HEADROOM = 0.85
@@ -34,29 +39,42 @@ class Resolved:
     kv_bytes: int
     max_rows: int
     micro_tokens: int
+    kept_logits: int = 0
+    """Bytes of logits that the update keeps instead of computing them twice; changes no number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     parameters: int
     parts: dict[str, int]
-    """Bytes by part at the peak."""
+    """Bytes by part; see SAMPLING and UPDATING."""
     resolved: Resolved
     rollout_tokens: int
     """Answer tokens in one step, at most."""
     checkpoint_bytes: int
+    rollout_s: float | None = None
+    update_s: float | None = None
+    """Seconds of the halves of a step in which everything is as long as it may be, if measured."""
 
     @property
     def total(self) -> int:
-        return sum(self.parts.values())
+        """Bytes at the peak: what always exists, and the larger half."""
+        halves = [sum(self.parts.get(name, 0) for name in half) for half in (SAMPLING, UPDATING)]
+        return sum(self.parts.values()) - min(halves)
+
+    @property
+    def step_s(self) -> float | None:
+        if self.rollout_s is None or self.update_s is None:
+            return None
+        return self.rollout_s + self.update_s
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"total_bytes": self.total}
+        return asdict(self) | {"total_bytes": self.total, "step_s": self.step_s}
 
 
-def available_memory() -> int:
-    """Bytes free for us now: of the GPU if there is one, else of the machine (or its container)."""
-    if torch.cuda.is_available():
+def available_memory(device: str = "cpu") -> int:
+    """Bytes free for us now: of the GPU, or of the machine (or its container)."""
+    if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     meminfo = Path("/proc/meminfo")
@@ -74,22 +92,42 @@ def available_memory() -> int:
     return free
 
 
-def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | None = None) -> Plan:
+def make(
+    recipe: Recipe,
+    config: ZeroConfig,
+    folder: Path,
+    *,
+    timed: bool = False,
+) -> Plan:
     """Plan an RL stage on the model in `folder`.
+
+    Args:
+        timed: also measure how long a step takes here (seconds; see speed.py).
 
     Raises:
         DoesNotFit: even the smallest schedule is over the memory; says which part and what to change.
         ModelError: the model's configuration cannot be read.
     """
-    from aha.models.load import DTYPES, count_parameters, describe, resolve_dtype
+    from aha.models import fused
+    from aha.models.load import (
+        DTYPES,
+        SMALL,
+        count_parameters,
+        describe,
+        resolve_device,
+        resolve_dtype,
+    )
+    from aha.models.policy import CHUNK_BYTES, KEPT_LOGITS
 
     described = describe(folder)
     text = described.get_text_config()
     parameters = count_parameters(described)
-    dtype = resolve_dtype(recipe.model.dtype, described)
+    dtype = resolve_dtype(recipe.model.dtype, described, recipe.model.device)
     size = DTYPES[dtype].itemsize
-    memory = int(recipe.memory_gb * 1e9) if recipe.memory_gb else available_memory()
+    where = resolve_device(recipe.model.device)
+    memory = int(recipe.memory_gb * 1e9) if recipe.memory_gb else available_memory(where.type)
     room = int(memory * HEADROOM)
+    native = NATIVE and where.type == "cpu"
 
     parts = {"weights": parameters * size}
     trained = _trained(recipe, text, parameters)
@@ -99,35 +137,43 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
         parts["optimizer"] = trained * (12 if size == 4 else 16)
     if config.kl_coef and not recipe.model.lora_rank:
         parts["reference"] = parameters * size
-    vocabulary = text.vocab_size
-    from aha.models.policy import CHUNK_BYTES
-
-    chunks = 6 * max(CHUNK_BYTES, 4 * vocabulary)  # logits, shares and their gradients
-    parts["head"] = chunks + 2 * vocabulary * text.hidden_size * size
-    if size == 2 and NATIVE and not torch.cuda.is_available():
-        parts["packed weights"] = parameters * size  # while answers are sampled
     parts["program"] = PROGRAM_BYTES
-    fixed = sum(parts.values())
+    always = sum(parts.values())
+    if size == 2 and native:
+        parts["packed weights"] = parameters * size
 
     prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
-    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     token_bytes = kv_token_bytes(text, kept_dtype(DTYPES[dtype], where).itemsize)
-    per_token = activation_bytes(text, size, checkpointing=recipe.model.gradient_checkpointing)
     longest = prompt + answer
     decoded = max(answer, config.eval.max_answer_tokens)
     least_kv = (9 * decoded + prompt) * token_bytes  # one answer, and the engine's spare rows
-    smallest = max(MICRO_TOKENS[0], longest) * per_token + least_kv
-    left = room - fixed
-    if left < smallest:
-        raise DoesNotFit(_why(parts, smallest, room, recipe, longest))
-    affordable = min(left * 0.5, left - least_kv) / per_token
-    micro = int(min(MICRO_TOKENS[1], max(MICRO_TOKENS[0], longest, affordable)))
+    to_sample = room - always - parts.get("packed weights", 0)
+
+    per_token = activation_bytes(
+        text,
+        size,
+        checkpointing=recipe.model.gradient_checkpointing,
+        fused=native,
+        adapters=bool(recipe.model.lora_rank),
+    )
+    row = text.vocab_size * size  # logits of one token
+    slopes = 3 * text.vocab_size * text.hidden_size * size  # of the head's weight, and its parts
+    chunk = max(fused.CHUNK_BYTES, row) if native else 6 * max(CHUNK_BYTES, 4 * text.vocab_size)
+    most = SMALL_MICRO_TOKENS if parameters < SMALL else MICRO_TOKENS[1]
+    parts["head"] = slopes + min(chunk, max(most, longest) * row * (1 if native else 6))
+    to_update = room - always - parts["head"]
+    smallest = max(MICRO_TOKENS[0], longest) * per_token
+    if to_sample < least_kv or to_update < smallest:
+        raise DoesNotFit(_why(parts, max(smallest, least_kv), room, recipe, longest))
+    micro = int(min(max(most, longest), to_update / per_token))
     parts["activations"] = micro * per_token
+    kept = min(KEPT_LOGITS, micro * row, to_update - parts["activations"]) if native else 0
+    if kept:
+        parts["kept logits"] = kept
     wanted_rows = config.prompts_per_step * config.minibatches * config.group_size
     rows = min(256, wanted_rows)
     places = min(wanted_rows // config.group_size, PLACES * rows // config.group_size + 1)
-    wanted_kv = ((rows + MIN_ROWS) * decoded + places * prompt) * token_bytes
-    kv = min(wanted_kv, room - sum(parts.values()))
+    kv = min(((rows + MIN_ROWS) * decoded + places * prompt) * token_bytes, to_sample)
     parts["keys and values"] = kv
     resolved = Resolved(
         threads=recipe.threads or os.cpu_count() or 1,
@@ -136,7 +182,14 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
         kv_bytes=kv,
         max_rows=rows,
         micro_tokens=micro,
+        kept_logits=kept,
     )
+    seconds: dict[str, float] = {}
+    if timed and where.type == "cpu":
+        from aha.train import speed
+
+        found = speed.measure(recipe, config, described, resolved)
+        seconds = {"rollout_s": found.rollout_s, "update_s": found.update_s}
     references = parts.get("reference", 0)
     return Plan(
         parameters=parameters,
@@ -144,6 +197,7 @@ def make(recipe: Recipe, config: ZeroConfig, folder: Path, *, questions: int | N
         resolved=resolved,
         rollout_tokens=config.prompts_per_step * config.group_size * answer,
         checkpoint_bytes=parameters * size + trained * 12 + references,
+        **seconds,
     )
 
 
@@ -157,18 +211,35 @@ def kv_token_bytes(text: Any, size: int) -> int:
     return 2 * text.num_hidden_layers * heads * width * size
 
 
-def activation_bytes(text: Any, size: int, *, checkpointing: bool) -> int:
-    """Bytes kept for the backward pass per token of a micro-batch (attention scores are not kept)."""
+def activation_bytes(
+    text: Any, size: int, *, checkpointing: bool, fused: bool, adapters: bool = False
+) -> int:
+    """Bytes kept for the backward pass per token of a micro-batch (attention scores are not kept).
+
+    Args:
+        fused: norms and gated MLPs are one autograd step each (models/fused.py).
+        adapters: LoRA beside every projection; it casts their inputs and outputs to float32.
+    """
     hidden = text.hidden_size
     width = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
-    if getattr(text, "kv_lora_rank", None):
-        width = text.qk_nope_head_dim + text.qk_rope_head_dim
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     inner = text.intermediate_size
     routed = getattr(text, "num_experts_per_tok", 0) or 0
+    if latent := getattr(text, "kv_lora_rank", None):
+        width = text.qk_nope_head_dim + text.qk_rope_head_dim
+    attention, keys = text.num_attention_heads * width, heads * width
+    # inputs and outputs of two norms; queries, keys, values padded to rows, answer, answer in order
+    layer = 4 * hidden + 3 * attention + 3 * keys
+    if latent:
+        layer += 4 * attention + 2 * latent
     if routed:
-        inner = getattr(text, "moe_intermediate_size", inner) * (routed + 1)
-    attention = text.num_attention_heads * width
-    layer = 8 * hidden + 8 * attention + 4 * inner  # norms in float32, q k v gathered and padded
+        inner = getattr(text, "moe_intermediate_size", inner)
+        layer += routed * (5 * inner + 3 * hidden) + 2 * hidden
+    layer += 3 * inner
+    if not fused:
+        layer += 6 * hidden + 2 * inner + 2 * attention  # norms in float32, parts of the gate
+    if adapters:
+        layer += 4 // size * (5 * hidden + attention + inner)
     if checkpointing:
         return size * (text.num_hidden_layers * hidden + 2 * layer)
     return size * text.num_hidden_layers * layer

@@ -52,7 +52,10 @@ class Reference:
             for name, parameter in self._module.named_parameters():
                 parameter.copy_(tensors[name])
         else:
-            self._snapshot = {name: tensors[name].clone() for name in self.trainable}
+            self._snapshot = {
+                name: tensors[name].to(parameter.device, copy=True)
+                for name, parameter in self.trainable.items()
+            }
 
     @contextmanager
     def _lent(self) -> Iterator[None]:

@@ -38,13 +38,21 @@ class StepResult:
 
 @dataclass(slots=True)
 class _Sums:
+    """Numbers of a step. They stay on the device until its end: reading one waits for the device."""
+
     tokens: int = 0
-    loss: float = 0.0
-    entropy: float = 0.0
-    gap: float = 0.0
-    gap_max: float = 0.0
-    by_name: dict[str, float] = field(default_factory=dict)
-    ratio_max: float = 0.0
+    totals: dict[str, Tensor] = field(default_factory=dict)
+    highest: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Sum in float64; value is a scalar."""
+        value = value.detach().double()
+        self.totals[name] = self.totals[name] + value if name in self.totals else value
+
+    def rise(self, name: str, value: Tensor) -> None:
+        value = value.detach()
+        known = self.highest.get(name)
+        self.highest[name] = value if known is None else torch.maximum(known, value)
 
 
 class Trainer:
@@ -76,11 +84,11 @@ class Trainer:
                 log-probabilities must agree, and their gap is measured.
         """
         sums = _Sums()
-        finite = True
+        losses: list[Tensor | float] = []
         for trees_of_batch in self._batches(trees):
             batch = to_batch(trees_of_batch, device=self._device)
-            loss = self._backward(batch, sums, on_policy)
-            finite = finite and math.isfinite(loss)
+            losses.append(self._backward(batch, sums, on_policy))
+        finite = all(math.isfinite(float(loss)) for loss in losses)
         if finite:
             norm, lr, made = self.optimizer.step(number)
         else:
@@ -104,7 +112,7 @@ class Trainer:
     def _batches(self, trees: Sequence[Tree]) -> list[list[Tree]]:
         return micro_batches(trees, self.budget, prefix_sharing=self.prefix_sharing)
 
-    def _backward(self, batch: Batch, sums: _Sums, on_policy: bool) -> float:
+    def _backward(self, batch: Batch, sums: _Sums, on_policy: bool) -> Tensor | float:
         options = self.options
         columns = dict(batch.columns)
         engine_logp = columns.pop("engine_logp", None)
@@ -127,41 +135,39 @@ class Trainer:
         loss.backward()
         with torch.no_grad():
             sums.tokens += len(logp)
-            sums.loss += float(loss.detach())
-            sums.entropy += float(entropy.sum())
+            sums.add("loss", loss)
+            sums.add("entropy", entropy.sum())
             if "is_weight" in columns:
-                stats["is_weight"] = columns["is_weight"].sum()
+                sums.add("is_weight", columns["is_weight"].sum())
             for name, value in stats.items():
-                if name == "ratio_max":
-                    sums.ratio_max = max(sums.ratio_max, float(value))
-                else:
-                    sums.by_name[name] = sums.by_name.get(name, 0.0) + float(value)
+                (sums.rise if name == "ratio_max" else sums.add)(name, value)
             if on_policy and engine_logp is not None and len(logp):
                 gap = (logp - engine_logp).abs()
-                sums.gap += float(gap.sum())
-                sums.gap_max = max(sums.gap_max, float(gap.max()))
-        return float(loss.detach())
+                sums.add("gap", gap.sum())
+                sums.rise("gap_max", gap.max())
+        return loss.detach()
 
     def _metrics(self, sums: _Sums, norm: float, lr: float, on_policy: bool) -> dict[str, float]:
+        totals = {name: float(value) for name, value in sums.totals.items()}
         metrics = {
-            "policy/loss": sums.loss,
+            "policy/loss": totals.pop("loss", 0.0),
             "optim/grad_norm": norm,
             "optim/lr": lr,
             "optim/tokens/sum": float(sums.tokens),
         }
         if not sums.tokens:  # every group was flat: nothing was computed, so nothing is known
             return metrics
-        metrics["policy/entropy/mean"] = sums.entropy / sums.tokens
-        names = {"ratio": "policy/ratio/mean", "kl": "policy/kl/mean"}
-        names |= {"is_weight": "policy/is_weight/mean"}
+        names = {"entropy": "policy/entropy/mean", "ratio": "policy/ratio/mean"}
+        names |= {"kl": "policy/kl/mean", "is_weight": "policy/is_weight/mean"}
         names |= {"clip_low": "policy/clip_low/share", "clip_high": "policy/clip_high/share"}
-        for name, value in sums.by_name.items():
+        gap = totals.pop("gap", 0.0)
+        for name, value in totals.items():
             metrics[names[name]] = value / sums.tokens
-        if "ratio" in sums.by_name:
-            metrics["policy/ratio/max"] = sums.ratio_max
+        if "ratio" in totals:
+            metrics["policy/ratio/max"] = max(0.0, float(sums.highest["ratio_max"]))
         if on_policy:
-            metrics["policy/gap/mean"] = sums.gap / sums.tokens
-            metrics["policy/gap/max"] = sums.gap_max
+            metrics["policy/gap/mean"] = gap / sums.tokens
+            metrics["policy/gap/max"] = float(sums.highest.get("gap_max", 0.0))
         return metrics
 
     @property

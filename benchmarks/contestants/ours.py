@@ -63,12 +63,14 @@ class Ours:
         micro_tokens: int = 8192,
         kv_bytes: int = 4 << 30,
         max_rows: int = 256,
+        kept_logits: int = 512 << 20,
         lr: float = 1e-6,
     ) -> dict[str, Any]:
         torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
         torch.manual_seed(0)
         self.loaded = models.load(locate(model), ModelConfig(path=model), dtype=dtype)
         self.policy = self.loaded.policy
+        self.policy.kept_logits = kept_logits
         self.engine = LocalEngine(
             self.policy,
             eos_ids=self.loaded.eos_ids,

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import (
     environments,
+    gpu,
     gradients,
     grpo_step,
     measure,
@@ -303,7 +304,56 @@ def test_scaling_runs(tmp_path):
         assert point["predicted"]["total"] > point["kv_formula"] > 0
         assert point["peak_rss"] > point["rollout_grown"]
     assert result["verdicts"]["group"].keys() == {"rollout", "update"}
-    assert any(row.claim.startswith("memory / plan") for row in table.rows({"scaling": result}))
+    claims = [row.claim for row in table.rows({"scaling": result})]
+    assert any(claim.startswith("plan of memory off by") for claim in claims)
+    assert any(claim.startswith("plan of time off by") for claim in claims)
+
+
+def test_the_script_for_a_gpu_runs_without_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.engines, "GRAPHS", False)  # what the script sets is taken back
+    path = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--quick", "--out", str(path)])
+    result = json.loads(path.read_text())
+    assert result.keys() >= set(gpu.PARTS) | FIELDS - {"busy"}
+    assert result["decode"]["tiny 16"]["tokens_per_s"] > 0
+    assert result["decode"]["tiny 16"]["generate_tokens_per_s"] > 0
+    assert result["update"]["tiny 128"]["mfu"] > 0
+    assert len(result["phases"]["peaks"]) == 20
+    assert result["gap"]["mean"] < 0.1
+    assert result["left_out"] == []
+
+
+def test_the_script_for_a_gpu_refuses_to_pretend(tmp_path):
+    with pytest.raises(SystemExit, match="mean nothing"):
+        gpu.main(["--device", "cpu"])
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="no GPU"):
+            gpu.main([])
+
+
+def test_a_claim_measured_in_two_calls_is_one(tmp_path):
+    for case, ratio in (("short", 2.0), ("ragged", 3.0)):
+        over = {"aha_over": {"vllm/bfloat16": ratio}}
+        result = {"name": "rollout", "quick": False, "cases": {case: over}}
+        (tmp_path / f"rollout_{case}.json").write_text(json.dumps(result))
+    rows = list(table.rows(table.read(tmp_path)))
+    assert {row.claim: row.measured for row in rows} == {
+        "rollout, short: x vllm/bfloat16": 2.0,
+        "rollout, ragged: x vllm/bfloat16": 3.0,
+    }
+
+
+def test_table_of_plans():
+    point = {
+        "peak_rss": 2e9,
+        "seconds": 10.0,
+        "predicted": {"total": 1.5e9, "rollout_s": 4.0, "update_s": 8.0},
+    }
+    rows = table.rows({"scaling": {"verdicts": {}, "points": {"group 4": point}}})
+    assert [(row.claim, pytest.approx(row.measured), row.reached) for row in rows] == [
+        ("plan of memory off by, group 4", 0.25, False),
+        ("plan of time off by, group 4", 0.2, True),
+    ]
 
 
 @pytest.mark.slow

@@ -78,7 +78,9 @@ def test_swiglu_and_its_gradients(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("rows, keep", [(1, 1 << 20), (7, 0), (100, 0), (100, 700_000), (100, 1 << 30)])
+@pytest.mark.parametrize(
+    "rows, keep", [(1, 1 << 20), (7, 0), (100, 0), (100, 700_000), (100, 1 << 30)]
+)
 def test_head_and_its_gradients(dtype, temperature, rows, keep, monkeypatch):
     vocabulary = 3000
     monkeypatch.setattr(fused, "CHUNK_BYTES", 33 * vocabulary * dtype.itemsize)

@@ -142,9 +142,9 @@ MORE_LATENT = {
 @pytest.mark.parametrize("name", MORE_LATENT)
 def test_kinds_of_latent_models(name, new_engine, drain, tensor_operations):
     policy = tiny.fresh("deepseek_v3_narrow", **MORE_LATENT[name])
-    for module in policy.modules():
-        if hasattr(module, "e_score_correction_bias"):
-            module.e_score_correction_bias.copy_(torch.linspace(-0.2, 0.3, module.num_experts))
+    for part in policy.modules():
+        if hasattr(part, "e_score_correction_bias"):
+            part.e_score_correction_bias.copy_(torch.linspace(-0.2, 0.3, part.num_experts))
     native = new_engine(policy, max_rows=7)
     submit_all(native)
     got = drain(native)

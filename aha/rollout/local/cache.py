@@ -10,6 +10,7 @@ for slots x answer tokens plus prefixes x prompt tokens. Latent attention (MLA) 
 """
 
 # R = rows of the step, K = key/value heads, G = query heads per key head, D = head width
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,6 +102,29 @@ class PrefillLayout(PackedLayout):
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """Sizes of the tensors of one decoding step. What is beyond the answers that live is masked."""
+
+    rows: int
+    longest: int
+    """Own tokens that attention reads, the new one included."""
+    places: int
+    most: int
+    """Rows that one prefix is read for."""
+    longest_prefix: int
+
+    @classmethod
+    def exact(cls, used: Sequence[int], group: Sequence[int], prefix: Sequence[int]) -> "StepShape":
+        """As small as this step can be."""
+        most = max(group.count(place) for place in range(len(prefix)))
+        return cls(len(used), max(used) + 1, len(prefix), most, max(prefix))
+
+    @property
+    def words(self) -> int:
+        return 2 * self.rows + self.places * self.most + self.places
+
+
 class DecodeLayout:
     """One new token for each of the first R slots.
 
@@ -108,39 +132,55 @@ class DecodeLayout:
         used: tokens each slot holds before this step, [R] list.
         group: prefix place of each slot, [R] list; -1 for padding rows.
         prefix: tokens of each live prefix, list over places.
+        shape: as large as this step or larger; then the same layout serves later steps by `fill`.
     """
 
-    def __init__(self, cache: Cache, used: list[int], group: list[int], prefix: list[int]) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        used: Sequence[int],
+        group: Sequence[int],
+        prefix: Sequence[int],
+        shape: StepShape | None = None,
+    ) -> None:
         device = cache.shape.device
-        self.cache = cache
-        self.rows = len(used)
-        self.row = torch.arange(self.rows, device=device)
-        self.used = torch.tensor(used, device=device)
-        self.longest = max(used) + 1
-        column = torch.arange(self.longest, device=device)
-        self.own_mask = (column[None] <= self.used[:, None])[:, None, None]  # [R,1,1,L]
-        members: list[list[int]] = [[] for _ in prefix]
+        self.cache, self.shape = cache, shape or StepShape.exact(used, group, prefix)
+        rows, places, most = self.shape.rows, self.shape.places, self.shape.most
+        self.rows = rows
+        self.row = torch.arange(rows, device=device)
+        self._words = torch.zeros(self.shape.words, dtype=torch.long, device=device)
+        self.used, self.where, self.members, self.size = self._words.split(
+            [rows, rows, places * most, places]
+        )
+        self.fill(used, group, prefix)
+        self.begin()
+
+    def fill(self, used: Sequence[int], group: Sequence[int], prefix: Sequence[int]) -> None:
+        """Indices of a step, in the tensors that are there; `begin` comes after it."""
+        rows, places, most = self.shape.rows, self.shape.places, self.shape.most
+        members = [0] * (places * most)
+        where = [0] * rows
+        filled = [0] * places
         for row, place in enumerate(group):
             if place >= 0:
-                members[place].append(row)
-        most = max(len(m) for m in members)
-        self.most = most
-        self.members = torch.tensor(
-            [row for m in members for row in (m + m[:1] * most)[:most] or [0] * most], device=device
-        )
-        where = [0] * self.rows
-        for place, rows in enumerate(members):
-            for index, row in enumerate(rows):
-                where[row] = place * most + index
-        self.where = torch.tensor(where, device=device)
-        self.longest_prefix = max(prefix)
-        size = torch.tensor(prefix, device=device)
-        column = torch.arange(self.longest_prefix, device=device)
-        self.prefix_mask = (column[None] < size[:, None])[:, None, None]  # [P,1,1,L]
-        self.places = len(prefix)
+                where[row] = place * most + filled[place]
+                members[where[row]] = row
+                filled[place] += 1
+        spare = [0] * (rows - len(used))
+        sizes = [*prefix, *[1] * (places - len(prefix))]
+        self._words.copy_(torch.tensor([*used, *spare, *where, *members, *sizes]))
+
+    def begin(self) -> None:
+        """Masks of this step, from its indices; operations of the device only."""
+        device = self.cache.shape.device
+        column = torch.arange(self.shape.longest, device=device)
+        self.own_mask = (column[None] <= self.used[:, None])[:, None, None]  # [R,1,1,L]
+        column = torch.arange(self.shape.longest_prefix, device=device)
+        self.prefix_mask = (column[None] < self.size[:, None])[:, None, None]  # [P,1,1,L]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         cache, width, value_width = self.cache, k.shape[-1], v.shape[-1]
+        longest, places, most = self.shape.longest, self.shape.places, self.shape.most
         if value_width < width:
             v = pad(v, (0, width - value_width))
         own_k, own_v = cache.own_k[layer], cache.own_v[layer]
@@ -152,27 +192,27 @@ class DecodeLayout:
         query = query.to(own_k.dtype)
         near, near_total = attend_part(
             query,
-            own_k[: self.rows, :, : self.longest],
-            own_v[: self.rows, :, : self.longest],
+            own_k[: self.rows, :, :longest],
+            own_v[: self.rows, :, :longest],
             self.own_mask,
             scale,
         )
         per_head = query.shape[2]
         together = (
             query.index_select(0, self.members)
-            .view(self.places, self.most, heads, per_head, width)
+            .view(places, most, heads, per_head, width)
             .transpose(1, 2)
-            .reshape(self.places, heads, self.most * per_head, width)
+            .reshape(places, heads, most * per_head, width)
         )
         far, far_total = attend_part(
             together,
-            cache.prefix_k[layer][: self.places, :, : self.longest_prefix],
-            cache.prefix_v[layer][: self.places, :, : self.longest_prefix],
+            cache.prefix_k[layer][:places, :, : self.shape.longest_prefix],
+            cache.prefix_v[layer][:places, :, : self.shape.longest_prefix],
             self.prefix_mask,
             scale,
         )
-        far = self._back(far.view(self.places, heads, self.most, per_head, width))
-        far_total = self._back(far_total.view(self.places, heads, self.most, per_head, 1))
+        far = self._back(far.view(places, heads, most, per_head, width))
+        far_total = self._back(far_total.view(places, heads, most, per_head, 1))
         near_total = near_total.unsqueeze(-1)
         share = torch.sigmoid(far_total - near_total)  # exp(far) / (exp(far) + exp(near))
         out = near.float() + share * (far.float() - near.float())

@@ -28,9 +28,12 @@ from aha.rollout.local.cache import (
     Shape,
     kept_dtype,
 )
+from aha.rollout.local.graphs import Graphs
 from aha.rollout.local.random import answer_key, uniforms
 from aha.rollout.local.sampling import draw
 
+GRAPHS = False
+"""Decode in rounded shapes as on a GPU, where it is always so; tests switch it on."""
 PREFILL_TOKENS = 4096
 """Prompt tokens computed in one forward pass."""
 PLACES = 3
@@ -90,6 +93,7 @@ class LocalEngine:
         self._cache: Cache | None = None
         self._shape: Shape | None = None
         self._decoder: Any = None  # decoder.Decoder of these weights; False: not for this model
+        self._graphs: Graphs | None = None
         self._pieces: dict[int, str] = {}
 
     # -- the protocol ---------------------------------------------------------------------------
@@ -113,19 +117,41 @@ class LocalEngine:
         waiting = sum(group.n for group in self._queue)
         return waiting + sum(group.n - group.started for group in self._places) + len(self._live)
 
+    @property
+    def live(self) -> int:
+        """Answers that are being decoded."""
+        return len(self._live)
+
+    @property
+    def captures(self) -> int:
+        """CUDA graphs recorded for the present cache."""
+        return self._graphs.captures if self._graphs else 0
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the keys and values of one token."""
+        return self._token_shape().token_bytes
+
+    def lengthen(self, tokens: int) -> None:
+        """Let every live answer be so many tokens longer, whatever they are: to measure a step at any
+        length without decoding up to it."""
+        for answer in self._live:
+            answer.token_ids += [answer.token_ids[-1]] * tokens
+            answer.logprobs += [0.0] * tokens
+
     def load(self, version: int) -> None:
         if self.pending():
             raise RuntimeError(
                 f"load({version}) with {self.pending()} answers unfinished: they would mix two policies"
             )
         self._places.clear()  # the prefixes belong to the old weights
-        self._decoder = None
+        self._decoder = self._graphs = None
         self.version = version
 
     def rest(self) -> None:
         """Give back the memory that only sampling needs, until the next step."""
         if not self.pending():
-            self._decoder = self._cache = None
+            self._decoder = self._graphs = self._cache = None
 
     @torch.no_grad()
     def step(self) -> list[Rollout]:
@@ -273,7 +299,7 @@ class LocalEngine:
             and cache.prompt_tokens <= 2 * prompt
         )
         if not enough:
-            self._cache = None  # free the old one first
+            self._cache = self._graphs = None  # free the old one first
             self._cache = Cache(
                 shape, slots=slots, answer_tokens=answer, groups=groups, prompt_tokens=prompt
             )
@@ -306,21 +332,26 @@ class LocalEngine:
     def _logits(self, cache: Cache) -> Tensor:
         """One forward pass over the last token of every live answer: [live, V]."""
         live = len(self._live)
-        spare = [0] * (MIN_ROWS - live)
         used = [len(answer.token_ids) - 1 for answer in self._live]
-        place = [answer.group.place for answer in self._live] + [-1] * len(spare)
+        place = [answer.group.place for answer in self._live]
         prefix = [len(group.token_ids) for group in self._places]
-        last = [answer.token_ids[-1] for answer in self._live] + spare
-        at = [prefix[p] + n for p, n in zip(place[:live], used, strict=True)] + spare
-        ids = torch.tensor(last, device=self._device)
-        positions = torch.tensor(at, device=self._device)
-        if not (NATIVE and cache.shape.device.type == "cpu"):
-            layout: Layout = DecodeLayout(cache, used + spare, place, prefix)
+        last = [answer.token_ids[-1] for answer in self._live]
+        if GRAPHS or cache.shape.device.type == "cuda":
+            if self._graphs is None or self._graphs.cache is not cache:
+                capture = cache.shape.device.type == "cuda"
+                self._graphs = Graphs(self.policy, cache, capture=capture)
+            return self._graphs.logits(last, used, place, prefix)[:live]
+        spare = [0] * (MIN_ROWS - live)
+        ids = torch.tensor(last + spare)
+        positions = torch.tensor([prefix[p] + n for p, n in zip(place, used, strict=True)] + spare)
+        used, place = used + spare, place + [-1] * len(spare)
+        if not NATIVE:
+            layout: Layout = DecodeLayout(cache, used, place, prefix)
         else:
             from aha.rollout.local import decoder
             from aha.rollout.local.native import NativeLayout
 
-            layout = NativeLayout(cache, *map(np.array, (used + spare, place, prefix)))
+            layout = NativeLayout(cache, *map(np.array, (used, place, prefix)))
             if self._decoder is None:
                 self._decoder = decoder.of(self.policy) or False
             if self._decoder:
