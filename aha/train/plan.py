@@ -16,7 +16,7 @@ from aha.errors import DoesNotFit
 from aha.rollout.local.cache import MIN_ROWS, NATIVE, kept_dtype
 from aha.rollout.local.engine import PLACES
 
-MICRO_TOKENS = (512, 2560)
+MICRO_TOKENS = (512, 1536)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
 SMALL_MICRO_TOKENS = 8192
 """Largest micro-batch of a model below SMALL parameters, where calls cost more than products."""
