@@ -29,6 +29,8 @@ model_app = typer.Typer(help="Model folders.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 data_app = typer.Typer(help="Look at data before they are used.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+sandbox_app = typer.Typer(help="Where model-written programs run.", no_args_is_help=True)
+app.add_typer(sandbox_app, name="sandbox")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (.toml, .yaml, .json).")]
 Overrides = Annotated[
@@ -169,6 +171,41 @@ def preflight(
         raise typer.Exit(1)
 
 
+SandboxTier = Annotated[
+    str, typer.Option("--tier", help="auto takes the strongest that works: bwrap, then landlock.")
+]
+
+
+@sandbox_app.command("check")
+def sandbox_check(tier: SandboxTier = "auto", as_json: AsJson = False) -> None:
+    """Prove what holds here with a suite of hostile programs. Exit code 1: something does not hold."""
+    from aha.sandbox import report
+
+    facts = report.checked(tier)
+    typer.echo(json.dumps(facts, indent=2) if as_json else report.check_text(facts))
+    if facts["broken"]:
+        raise typer.Exit(1)
+
+
+@sandbox_app.command("run", context_settings={"ignore_unknown_options": True})
+def sandbox_run(
+    file: Annotated[Path, typer.Argument(help="A Python program.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
+    stdin: Annotated[Path | None, typer.Option(help="A file with its input.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds.")] = 5.0,
+    memory: Annotated[int, typer.Option(min=1, help="MB.")] = 256,
+    tier: SandboxTier = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run one program in the sandbox; say what came of it. Exit code 1: it did not end with 0."""
+    from aha.sandbox import report
+
+    facts = report.ran(file, arguments or [], stdin, timeout, memory, tier)
+    typer.echo(json.dumps(facts, indent=2) if as_json else report.run_text(facts))
+    if facts["status"] != "ok":
+        raise typer.Exit(1)
+
+
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="Model: folder, run, aha:NAME, name or hub id.")],
@@ -275,12 +312,17 @@ def grade(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Grader processes.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of one case.")] = 2.0,
+    sandbox: Annotated[
+        str, typer.Option(help="Where programs run: auto, bwrap, landlock.")
+    ] = "auto",
 ) -> None:
-    """Grade answers from a file. Kinds: math (default), exact, countdown, gym; see docs/rewards.md."""
+    """Grade answers from a file. Kinds: math (default), exact, countdown, gym, code; docs/rewards.md."""
     from aha.rewards.grade_file import grade_file
 
     counts: dict[str, int] = {}
-    for number, row in enumerate(grade_file(file, workers=workers, seconds=seconds), 1):
+    for number, row in enumerate(
+        grade_file(file, workers=workers, seconds=seconds, sandbox=sandbox), 1
+    ):
         counts[row["status"]] = counts.get(row["status"], 0) + 1
         if as_json:
             typer.echo(json.dumps(row, ensure_ascii=False))

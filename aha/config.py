@@ -240,6 +240,9 @@ class ZeroConfig(Section):
     """Deadline of one grading; the worker is killed after it."""
     grader_workers: int = Field(2, ge=1)
     """Grader processes."""
+    sandbox: Literal["auto", "bwrap", "landlock", "none"] = "auto"
+    """Where programs that the model writes run (problems of kind `code`). auto: the strongest that works
+    here; without one no program is run. none: no protection at all."""
     preflight: int = Field(64, ge=0)
     """Answers sampled before the first step, to see whether there is anything to learn (whole
     groups; up to four times as many while no group holds both right and other answers); 0 is off."""

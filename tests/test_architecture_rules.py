@@ -17,6 +17,7 @@ LAYERS = (
     {"records", "errors", "files"},
     {"config"},
     {"rl", "kernels"},
+    {"sandbox"},
     {"data", "rewards", "models"},
     {"report"},
     {"rollout"},

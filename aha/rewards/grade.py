@@ -15,6 +15,7 @@ from dataclasses import replace
 from aha.data.tasks import gym
 from aha.records import Grade
 from aha.rewards.answer import Extracted, Mode, extract
+from aha.rewards.code import find_program, grade_code, patience_of, start_sandbox
 from aha.rewards.countdown import grade_countdown
 from aha.rewards.exact import grade_exact
 from aha.rewards.gym import grade_gym
@@ -28,6 +29,7 @@ GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
     "exact": grade_exact,
     "countdown": grade_countdown,
     "gym": grade_gym,
+    "code": grade_code,
 }
 
 
@@ -49,11 +51,14 @@ def grade(
     >>> grade("math", "1/2", "<think>half</think> \\\\boxed{0.5}").status
     'correct'
     """
-    found = find(response, prefill=prefill, think_tag=think_tag, answer_tag=answer_tag, mode=mode)
+    found = find(
+        kind, response, prefill=prefill, think_tag=think_tag, answer_tag=answer_tag, mode=mode
+    )
     return judge(kind, gold, found)
 
 
 def find(
+    kind: str,
     response: str,
     *,
     prefill: str = "",
@@ -62,6 +67,8 @@ def find(
     mode: Mode = "rl",
 ) -> Extracted:
     """The answer of prefill + response, cut to just over the size cap (longer is refused)."""
+    if kind == "code":
+        return find_program(prefill + response, think_tag=think_tag, answer_tag=answer_tag)
     found = extract(prefill + response, mode=mode, think_tag=think_tag, answer_tag=answer_tag)
     if found.text is not None and len(found.text) > MAX_SENT:
         return replace(found, text=found.text[:MAX_SENT])
@@ -70,14 +77,23 @@ def find(
 
 def preparation(kind: str, gold: str) -> str:
     """What a worker has to load before such a case counts against a deadline; "" for nothing."""
+    if kind == "code":
+        return "sandbox"
     return gold.partition("\n")[0] if kind == "gym" else ""
+
+
+def patience(kind: str, gold: str) -> float | None:
+    """Seconds that one try of a case may take, where its kind says so; None: the pool's."""
+    return patience_of(gold) if kind == "code" else None
 
 
 def prepare(kind: str, what: str) -> None:
     """Load it. A failure is left to the cases, whose verdicts will say it."""
-    if kind == "gym":
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):
+        if kind == "gym":
             gym.prepare(what)
+        elif kind == "code":
+            start_sandbox()
 
 
 MAX_SENT = 4100

@@ -22,17 +22,20 @@ _AHEAD = 256
 """Cases under way before the first verdict is handed out."""
 
 
-def grade_file(path: Path, *, workers: int = 2, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
+def grade_file(
+    path: Path, *, workers: int = 2, seconds: float = 2.0, sandbox: str = "auto"
+) -> Iterator[dict[str, Any]]:
     """Yield `{status, extracted, reward, reason, ms}` for every line that is not blank, in order.
 
-    `reward` is None where the status is timeout or error: there is no verdict.
+    `reward` is None where the status is timeout or error: there is no verdict. `sandbox` is the tier in
+    which programs run.
 
     Raises:
         DataError: the file cannot be opened or read.
     """
     ready: dict[str, Grade] = {}
     first = last = 0
-    with GraderPool(workers=workers, seconds=seconds) as pool:
+    with GraderPool(workers=workers, seconds=seconds, sandbox=sandbox) as pool:
         for number, line in _lines(Path(path)):
             case = _case(line)
             if isinstance(case, str):
@@ -108,7 +111,7 @@ def _case(line: bytes) -> tuple[str, str, str] | str:
 def _gold(gold: Any, kind: str) -> str | None:
     if isinstance(gold, str):
         return gold
-    if kind == "countdown" and isinstance(gold, dict):
+    if kind in ("countdown", "code") and isinstance(gold, dict):
         return json.dumps(gold)
     if isinstance(gold, int | float) and not isinstance(gold, bool):
         return str(gold)

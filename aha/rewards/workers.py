@@ -34,7 +34,8 @@ from aha.errors import RunError
 from aha.files import json_line
 from aha.records import Grade
 from aha.rewards.answer import Extracted
-from aha.rewards.grade import GRADER_VERSION, find, preparation
+from aha.rewards.code import TIER
+from aha.rewards.grade import GRADER_VERSION, find, patience, preparation
 from aha.rewards.math_answer import settle
 
 FIRST_TRY = 0.6
@@ -42,8 +43,10 @@ FIRST_TRY = 0.6
 START_SECONDS = 120.0
 CACHE_SIZE = 50_000
 MAX_GOLD = 4096
+_LONGEST_GOLD = {"gym": gym.MAX_GOLD, "code": 1 << 20}
 PIPE_BYTES = 1 << 18
-"""Above the largest job (answer and gold, every character escaped), so that writing never blocks."""
+"""Above the largest job (answer and gold, every character escaped) but for tests of programs: there
+writing waits for a worker that has nothing to do but read."""
 WORKER = "from aha.rewards.worker import main; main()"
 """What a worker process runs."""
 
@@ -55,6 +58,8 @@ class _Case:
     kind: str
     gold: str
     found: Extracted
+    seconds: float | None = None
+    """Of one try, where the kind says so."""
     tries: int = 0
 
 
@@ -76,13 +81,21 @@ class GraderPool:
 
     `seconds` bounds the worker time of one case, both tries together. `journal` is a JSONL file of
     verdicts: opened again, the same key with the same case gets the same verdict, without grading.
+    `sandbox` is the tier for programs (aha/sandbox/box.py); a worker starts its own with the first.
     """
 
-    def __init__(self, workers: int = 2, seconds: float = 2.0, journal: Path | None = None):
+    def __init__(
+        self,
+        workers: int = 2,
+        seconds: float = 2.0,
+        journal: Path | None = None,
+        sandbox: str = "auto",
+    ):
         if workers < 1 or seconds <= 0:
             raise ValueError(f"workers={workers}, seconds={seconds}: both must be positive")
         self.size = workers
         self.seconds = seconds
+        self.sandbox = sandbox
         self.killed = 0
         """Workers killed at a deadline."""
         self.retried = 0
@@ -104,8 +117,8 @@ class GraderPool:
 
     def submit(self, key: str, kind: str, gold: str, response: str, **options: Any) -> None:
         """Queue one case; options as in grade.grade (prefill, think_tag, answer_tag, mode)."""
-        found = find(response, **options)
-        case = _Case(key, _digest(kind, gold, found), kind, gold, found)
+        found = find(kind, response, **options)
+        case = _Case(key, _digest(kind, gold, found), kind, gold, found, patience(kind, gold))
         known = self._known(case)
         if known is not None:
             self._done.append((case, known))
@@ -160,7 +173,7 @@ class GraderPool:
         if cached is not None:
             self._cache.move_to_end(case.digest)
             return cached
-        if len(case.gold) > (gym.MAX_GOLD if case.kind == "gym" else MAX_GOLD):
+        if len(case.gold) > _LONGEST_GOLD.get(case.kind, MAX_GOLD):
             return Grade(status="error", score=0.0, reason="gold_unparsed: too_long")
         return settle(case.gold, case.found) if case.kind == "math" else _empty(case.found)
 
@@ -207,6 +220,8 @@ class GraderPool:
         return sum(worker.case is not None for worker in self._workers)
 
     def _limit(self, case: _Case) -> float:
+        if case.seconds is not None:
+            return case.seconds
         return self.seconds * (FIRST_TRY if case.tries == 1 else 1 - FIRST_TRY)
 
     def _next_deadline(self) -> float:
@@ -219,6 +234,7 @@ class GraderPool:
         path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONPATH": path, "AHA_GRADER_PARENT": str(os.getpid())}
+        environment[TIER] = self.sandbox
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # address space
         errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         process = subprocess.Popen(

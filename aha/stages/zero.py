@@ -66,7 +66,13 @@ def assembled(
         workers=config.grader_workers,
         seconds=config.grader_seconds,
         journal=folder / "grades.jsonl",
+        sandbox=config.sandbox,
     )
+    if config.sandbox == "none":
+        console.alert(
+            "zero.sandbox='none': programs that the model writes run without any protection, with the "
+            "rights of this user"
+        )
     with graders:  # started before the model: its processes hold nothing of it
         resolved, checkpoint_bytes = resolve(recipe, folder, model_folder)
         check_disk(run_folder.root, checkpoint_bytes)

@@ -1,0 +1,339 @@
+"""Functions of untrusted code, called from outside: arguments go in, plain data come out.
+
+    with Calls(sandbox, source) as calls:
+        calls.call("add", (1, 2))        -> 3
+
+The expected values never enter the jail. Inside, a fixed program reads one request a line. An object
+that is not plain data stays inside; outside it is a `Handle` on which methods can be called.
+"""
+
+import ast
+import builtins
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.sandbox import plain
+from aha.sandbox.box import Sandbox
+from aha.sandbox.types import Limits, Outcome
+
+PRELUDE = """
+import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from string import *
+from typing import *
+from builtins import *
+"""
+"""Names that answers may use without importing them, as on the sites the problems come from."""
+_INSIDE = """
+
+def _serve():
+    import json, os, sys
+    given, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for stream in (0, 1, 2): os.dup2(nowhere, stream)
+    kept, space = {}, {"__name__": "answer"}
+
+    def reply(**what):
+        out.write(json.dumps(what).encode() + b"\\n")
+        out.flush()
+
+    def handle(value):
+        kept[len(kept)] = value
+        return {"h": len(kept) - 1}
+
+    def other(name, content):
+        if name == "h": return kept[content]
+        if name == "n": return reached(content)
+        raise NotPlain(name)
+
+    def reached(path):
+        value = space[path[0]] if type(path[0]) is str else kept[path[0]]
+        for name in path[1:]: value = getattr(value, name)
+        return value
+
+    def failed(error):
+        names = [kind.__name__ for kind in type(error).__mro__[:-1]]
+        try: message = str(error)[:200]
+        except BaseException: message = ""
+        reply(raised=names, message=message)
+
+    first = json.loads(given.readline())
+    sys.setrecursionlimit(20000)
+    try:
+        exec(first["prelude"], space)
+        space["__name__"] = "answer"
+        exec(compile(first["source"], "answer.py", "exec"), space)
+        reply(ready=True)
+    except (SyntaxError, ValueError) as error: reply(broken="compile", message=str(error)[:200])
+    except BaseException as error: reply(broken="failed", message=type(error).__name__)
+    for line in given:
+        asked = json.loads(line)
+        try:
+            args = [decode(a, other) for a in asked["args"]]
+            named = {k: decode(v, other) for k, v in asked["named"].items()}
+            value = reached(asked["path"])
+            if asked["call"]: value = value(*args, **named)
+            value = encode(value, handle)
+            after = [encode(a, handle) for a in args]
+        except BaseException as error: failed(error)
+        else: reply(value=value, after=after)
+
+_serve()
+"""
+PROGRAM = (Path(plain.__file__).read_text("utf-8") + _INSIDE).encode()
+
+
+class CallFailed(Exception):
+    """The answer's fault: it raised, took too long, or gave something that is not data."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handle:
+    """An object inside the jail."""
+
+    number: int
+
+
+class Calls:
+    """One answer's functions.
+
+    Args:
+        seconds: for one call; `limits.seconds` is for all of them together.
+
+    Raises:
+        CallFailed: the source is no Python, or fails when it is loaded.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        source: str,
+        *,
+        limits: Limits | None = None,
+        seconds: float = 5.0,
+        prelude: str = PRELUDE,
+    ) -> None:
+        self._sandbox, self._seconds = sandbox, seconds
+        self._limits = limits or Limits(seconds=20.0)
+        self._number = sandbox.open(PROGRAM, limits=self._limits)
+        self.outcome: Outcome | None = None
+        self.calls = 0
+        try:
+            said = self._asked({"prelude": prelude, "source": source})
+            if "broken" in said:
+                raise CallFailed(str(said["broken"]), str(said.get("message", ""))[:200])
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Calls":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(
+        self,
+        path: str | Sequence[str | int],
+        args: Sequence[Any] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function by its name, or a method: ("Solution",) gives a handle h, then (h, "run").
+
+        Lists and dicts among the arguments are changed as the function changed them.
+
+        Raises:
+            CallFailed: see there.
+            plain.NotPlain: an argument cannot go in: our failure.
+        """
+        return self._reached(path, args, named or {}, call=True)
+
+    def get(self, path: Sequence[str | int]) -> Any:
+        """The value of a name or an attribute."""
+        return self._reached(path, (), {}, call=False)
+
+    def close(self) -> None:
+        if self.outcome is None:
+            self.outcome = self._sandbox.end(self._number)
+
+    def _reached(
+        self, path: str | Sequence[str | int], args: Sequence[Any], named: Any, *, call: bool
+    ) -> Any:
+        self.calls += 1
+        asked = {
+            "path": [path] if isinstance(path, str) else list(path),
+            "args": [plain.encode(value, _encoded) for value in args],
+            "named": {name: plain.encode(value, _encoded) for name, value in named.items()},
+            "call": call,
+        }
+        said = self._asked(asked)
+        if "raised" in said:
+            name = str(said["raised"][0])[:60] if said["raised"] else "an exception"
+            raise CallFailed("failed", f"{name}: {str(said.get('message', ''))[:200]}")
+        try:
+            value = plain.decode(said["value"], _decoded)
+            after = [plain.decode(a, _decoded) for a in said["after"]]
+        except (plain.NotPlain, KeyError, TypeError) as error:
+            raise CallFailed("failed", f"no plain data: {error}") from None
+        for given, changed in zip(args, after, strict=False):
+            _put_back(given, changed)
+        return value
+
+    def _asked(self, what: dict[str, Any]) -> dict[str, Any]:
+        if self.outcome is not None:
+            raise CallFailed(self.outcome.status, "the program has ended")
+        begun = time.monotonic()
+        self._sandbox.send(self._number, json.dumps(what).encode() + b"\n")
+        line = self._sandbox.line(self._number, self._seconds)
+        if line is None:
+            late = time.monotonic() - begun >= self._seconds
+            self.close()
+            assert self.outcome is not None
+            ended = "failed" if self.outcome.status == "ok" else self.outcome.status
+            status = "timeout" if late else ended
+            raise CallFailed(status, "no answer in time" if late else "the program ended")
+        try:
+            said = json.loads(line)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise CallFailed("failed", "the program wrote something else where its results belong")
+        return said
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, Handle):
+        return {"h": value.number}
+    if isinstance(value, Remote):
+        return {"n": value._path}
+    raise plain.NotPlain(f"a value of type {type(value).__name__}")
+
+
+def _decoded(name: str, content: Any) -> Any:
+    if name == "h" and type(content) is int:
+        return Handle(content)
+    raise plain.NotPlain(f"unknown kind {name[:20]!r}")
+
+
+def _put_back(given: Any, changed: Any) -> None:
+    """What a function did to its arguments, done to ours."""
+    if type(given) is list and type(changed) is list:
+        given[:] = changed
+    elif type(given) in (dict, set) and type(changed) is type(given):
+        given.clear()
+        given.update(changed)
+
+
+# -- trusted tests about untrusted functions -------------------------------------------------------------
+
+
+class Remote:
+    """A name of the answer, for test code that runs outside: can be called, read, compared as data."""
+
+    __slots__ = ("_calls", "_path")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, calls: Calls, path: list[str | int]) -> None:
+        self._calls, self._path = calls, path
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self._outside(self._calls.call(self._path, args, named))
+
+    def __getattr__(self, name: str) -> "Remote":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Remote(self._calls, [*self._path, name])
+
+    def _value(self) -> Any:
+        value = self._calls.get(self._path)
+        if isinstance(value, Handle):
+            raise CallFailed("failed", "an object where data were expected")
+        return value
+
+    def _outside(self, value: Any) -> Any:
+        return Remote(self._calls, [value.number]) if isinstance(value, Handle) else value
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._value() == (other._value() if isinstance(other, Remote) else other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __bool__(self) -> bool:
+        return bool(self._value())
+
+    def __len__(self) -> int:
+        return len(self._value())
+
+    def __iter__(self) -> Any:
+        return iter(self._value())
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._value()[key]
+
+
+def run_tests(calls: Calls, code: str, *, entry: str = "", setup: str = "") -> None:
+    """Execute trusted test code here; names that it does not define are the answer's.
+
+    `entry` is also known as `candidate`. A `check` that is defined and never called is called with it.
+    What `setup` defines is trusted and runs here, but for `entry`.
+
+    Raises:
+        AssertionError: a test failed.
+        CallFailed: the answer failed.
+        Exception: anything else is the test code's own failure.
+    """
+    space: dict[str, Any] = {"__name__": "tests"}
+    exec(PRELUDE, space)  # trusted text: ours and the data set's, never the model's
+    tree = ast.parse(code)
+    for name in _missing(ast.parse(setup), space):
+        space[name] = Remote(calls, [name])
+    if entry:
+        space[entry.partition(".")[0]] = Remote(calls, [entry.partition(".")[0]])
+    exec(compile(setup, "setup", "exec"), space)
+    if entry:  # the setup may hold a stub of it
+        space[entry.partition(".")[0]] = Remote(calls, [entry.partition(".")[0]])
+        kind, _, method = entry.partition(".")
+        space["candidate"] = getattr(space[kind](), method) if method else space[kind]
+    for name in _missing(tree, space):
+        space[name] = Remote(calls, [name])
+    exec(compile(code, "tests", "exec"), space)
+    called = any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
+        for node in ast.walk(tree)
+    )
+    if "check" in space and entry and not called:
+        space["check"](space["candidate"])
+
+
+def _missing(tree: ast.AST, space: Mapping[str, Any]) -> list[str]:
+    """Names that are read and never made, in order."""
+    read, made = [], set(space) | set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load):
+                read.append(node.id)
+            else:
+                made.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+        elif isinstance(node, ast.alias):
+            made.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            made.add(node.name)
+    return list(dict.fromkeys(name for name in read if name not in made))
