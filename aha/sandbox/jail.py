@@ -10,7 +10,6 @@ import ctypes
 import os
 import resource
 import shutil
-import sys
 from dataclasses import dataclass
 
 from aha.sandbox import landlock, seccomp
@@ -199,7 +198,3 @@ def _checked(result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-if sys.platform != "linux":  # the module may be imported; nothing in it works
-    USER = 0

@@ -18,7 +18,7 @@ from aha.rollout.local.engine import PLACES
 
 MICRO_TOKENS = (512, 1536)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
-SMALL_MICRO_TOKENS = 8192
+SMALL_MICRO_TOKENS = 4096
 """Largest micro-batch of a model below SMALL parameters, where calls cost more than products."""
 SAMPLING = ("packed weights", "keys and values")
 UPDATING = ("activations", "head", "kept logits")
