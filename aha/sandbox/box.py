@@ -203,7 +203,7 @@ class Sandbox:
         if wanted == "none":
             return "none"
         why = []
-        for tier in TIERS[:-1] if wanted == "auto" else (wanted,):
+        for tier in [tier for tier in TIERS[:-1] if wanted in ("auto", tier)]:
             reason = missing(tier)
             if not reason:
                 outcome = self.wait(self._submit(HELLO, (), b"", Limits(), tier))

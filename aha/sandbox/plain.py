@@ -7,17 +7,24 @@ wrote is ever called.
 
 import collections
 import math
+from collections.abc import Callable
+from typing import Any
 
 DEPTH, NODES, DIGITS = 60, 300_000, 20_000
 """Caps on nesting, on values in all, and on the digits of an integer."""
-PLURAL = {"l": list, "t": tuple, "s": set, "z": frozenset}
+PLURAL: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}
 
 
 class NotPlain(Exception):
     """A value of another type, or too large. It says which."""
 
 
-def encode(value, other=None, depth=DEPTH, left=None):
+def encode(
+    value: Any,
+    other: Callable[[Any], Any] | None = None,
+    depth: int = DEPTH,
+    left: list[int] | None = None,
+) -> Any:
     """A JSON value. `other(value)` may encode what is not plain; without it: NotPlain."""
     left = [NODES] if left is None else left
     left[0] -= 1
@@ -37,7 +44,7 @@ def encode(value, other=None, depth=DEPTH, left=None):
     if kind is bytes or kind is bytearray:
         return {"b": bytes(value).hex()}
 
-    def inner(items):
+    def inner(items: Any) -> list[Any]:
         return [encode(item, other, depth - 1, left) for item in items]
 
     for name, plural in PLURAL.items():
@@ -63,7 +70,12 @@ def encode(value, other=None, depth=DEPTH, left=None):
     raise NotPlain(f"a value of type {kind.__name__}")
 
 
-def decode(data, other=None, depth=DEPTH, left=None):
+def decode(
+    data: Any,
+    other: Callable[[str, Any], Any] | None = None,
+    depth: int = DEPTH,
+    left: list[int] | None = None,
+) -> Any:
     """The value. `other(name, content)` may decode what is not plain.
 
     Raises:
@@ -79,7 +91,7 @@ def decode(data, other=None, depth=DEPTH, left=None):
         raise NotPlain("not encoded data")
     ((name, content),) = data.items()
 
-    def inner(items):
+    def inner(items: Any) -> list[Any]:
         return [decode(item, other, depth - 1, left) for item in items]
 
     try:
@@ -111,7 +123,7 @@ def decode(data, other=None, depth=DEPTH, left=None):
     raise NotPlain(f"unknown kind {str(name)[:20]!r}")
 
 
-def same(found, expected, tolerance=0.0):
+def same(found: Any, expected: Any, tolerance: float = 0.0) -> bool:
     """Equal, types and all: 1 is not True, a list is not a tuple; floats within a relative tolerance.
 
     An int and a float of the same value are the same, as in every judge of the field.
@@ -132,4 +144,4 @@ def same(found, expected, tolerance=0.0):
         return found.keys() == expected.keys() and all(
             same(value, expected[key], tolerance) for key, value in found.items()
         )
-    return found == expected
+    return bool(found == expected)

@@ -144,6 +144,8 @@ class Optimizer:
                 self.parameters[name].copy_(saved)
             self.adam.state.pop(master, None)
             if f"exp_avg/{name}" in tensors:
-                saved = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
-                moments = {k: t.to(master.device, copy=True) for k, t in saved.items()}
+                moments = {
+                    key: tensors[f"{key}/{name}"].to(master.device, copy=True)
+                    for key in ("exp_avg", "exp_avg_sq", "step")
+                }
                 self.adam.state[master] = moments | {"step": moments["step"].reshape(())}

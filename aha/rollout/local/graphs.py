@@ -6,6 +6,7 @@ its indices in and replay it. Without capture (tests on a CPU) the same steps ru
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,7 +104,7 @@ class _Step:
         self.positions.copy_(torch.tensor([[*at, *spare]]))
         self.layout.fill(used, group, prefix)
 
-    def capture(self, pool: object) -> None:
+    def capture(self, pool: Any) -> None:
         """Record the step. It may run any number of times: it writes the same keys to the same places."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

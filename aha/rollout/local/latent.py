@@ -107,6 +107,6 @@ class _Experts:
             mine = slice(bounds[e], bounds[e + 1])
             torch.mm(inner[mine], self._down[e], out=parts[mine])
         shared, out = self._shared(x), torch.empty_like(x)
-        given = (rows, x.shape[1], chosen, parts, places, weights, shared, out)
-        call(kernel.combine(x.dtype), parts.numel(), *given)
+        joined = (parts, places, weights, shared, out)
+        call(kernel.combine(x.dtype), parts.numel(), rows, x.shape[1], chosen, *joined)
         return out
