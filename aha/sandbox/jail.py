@@ -6,6 +6,7 @@ landlock: no namespaces; Landlock, the filter, and signals to oneself only.
 Both: limits of the kernel, cleared environment, an unprivileged user even when we are root.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -114,9 +115,21 @@ def _drop_rights(box: Box) -> None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    if box.limits.processes:
-        count = box.limits.processes + 1 + 3 * (box.tier == "bwrap")
+    if (
+        box.limits.processes
+    ):  # the kernel counts all threads of the user, dead ones not yet reaped too
+        count = _threads_of(os.geteuid()) + box.limits.processes + 1 + 3 * (box.tier == "bwrap")
         resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+
+
+def _threads_of(user: int) -> int:
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(entry.path).st_uid == user:
+                    count += max(1, len(os.listdir(f"{entry.path}/task")))
+    return count
 
 
 def _command(box: Box, main: str) -> list[str]:

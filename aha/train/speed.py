@@ -29,6 +29,8 @@ TOKENS = 1024
 """Tokens of the measured update, unless one sequence is longer."""
 STEPS = 5
 """Decoding steps measured, after one to warm up."""
+REPEATS = 3
+"""Of everything; the first is a warm-up, the fastest of the others counts: a machine has hiccups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,9 @@ class _Measured:
         prompt = [7 % vocabulary] * self.recipe.data.max_prompt_tokens
         group = min(config.group_size, self.rows)
         answer = config.max_answer_tokens
-        started, stepped = [], []
-        for _ in range(2):  # the first time is a warm-up
+        started: list[float] = []
+        stepped: list[float] = []
+        for _ in range(REPEATS):
             engine = LocalEngine(
                 policy,
                 eos_ids=(),
@@ -156,8 +159,9 @@ class _Measured:
             engine.lengthen(max(0, answer // 2 - STEPS))
             count = min(STEPS + 1, max(1, answer - answer // 2 - 1))
             if engine.live:
-                stepped = [_seconds(engine.step) for _ in range(count)]
-        return started[-1], statistics.median(stepped[1:] or stepped or [0.0])
+                taken = [_seconds(engine.step) for _ in range(count)]
+                stepped.append(statistics.median(taken[1:] or taken))
+        return min(started[1:]), min(stepped[1:], default=0.0)
 
     def _updated(self, policy: Policy) -> tuple[float, float, float]:
         """Seconds a token of a forward pass and of an update, and a parameter of the optimizer."""
@@ -184,13 +188,15 @@ class _Measured:
 
         optimizer.step = step  # type: ignore[method-assign]
         stream = to_batch([tree]).stream
-        whole = forward = 0.0
-        for number in range(2):
-            whole = _seconds(trainer.step, [tree], number, on_policy=True)
+        whole: list[float] = []
+        forward: list[float] = []
+        for number in range(REPEATS):
+            whole.append(_seconds(trainer.step, [tree], number, on_policy=True) - seconds[-1])
             with torch.no_grad():
-                forward = _seconds(policy, stream)
+                forward.append(_seconds(policy, stream))
         parameters = sum(p.numel() for p in optimizer.masters.values())
-        return forward / tokens, (whole - seconds[-1]) / tokens, seconds[-1] / parameters
+        least = [min(taken[1:]) for taken in (forward, whole, seconds)]
+        return least[0] / tokens, least[1] / tokens, least[2] / parameters
 
 
 def _seconds(call: Callable[..., Any], *given: Any, **named: Any) -> float:

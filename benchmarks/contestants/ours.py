@@ -150,6 +150,7 @@ class Ours:
             phase=str(round),
             waited=lambda seconds: waited.__setitem__(0, seconds),
         )
+        self.engine.rest()  # as a run does: the update needs the memory
         sampled = time.perf_counter()
         result = self.trainer.step(to_trees(groups, config), self.version, on_policy=True)
         self.version += 1
@@ -181,6 +182,7 @@ class Ours:
         """The update half on recorded answers: credit, batches, loss, backward, optimizer."""
         asked = of_dict(work)
         groups = self._recorded(asked, token_ids, logprobs, flat)
+        self.engine.rest()
         workers.reset_peak()
         before = workers.resident()
         start = time.perf_counter()

@@ -51,12 +51,18 @@ def test_plan(aha: Aha, recipe: Path) -> None:
     facts = json.loads(said.out)
     stage = facts["stages"]["zero"]
     assert stage["steps"] == 6
-    assert stage["total_bytes"] == sum(stage["parts"].values())
+    parts = stage["parts"]
+    sampling, updating = parts["keys and values"], parts["activations"] + parts["head"]
+    updating += parts["kept logits"]  # never at the same time
+    assert stage["total_bytes"] == sum(parts.values()) - min(sampling, updating)
+    assert stage["step_s"] == pytest.approx(stage["rollout_s"] + stage["update_s"])
     assert stage["total_bytes"] <= 4.0e9  # memory_gb of the recipe
     assert stage["rollout_tokens"] == 2 * 4 * 12
     assert "graph LR" in facts["graph"]
     text = aha("plan", recipe).out
     assert "memory at the peak" in text
+    assert "sampling" in text
+    assert "measured here" not in aha("plan", recipe, "--no-time").out
     small = aha("plan", recipe, "--set", "memory_gb=0.1")
     assert small.code == 3
     assert "Try" in small.err

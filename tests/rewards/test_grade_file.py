@@ -48,7 +48,10 @@ def test_verdicts_in_order_plain_and_gzipped(tmp_path):
         ('{"gold": "1", "response": 1}', "'response' is text"),
         ('{"gold": null, "response": "1"}', "'gold' is text"),
         ('{"gold": true, "response": "1"}', "'gold' is text"),
-        ('{"gold": "1", "response": "1", "kind": "maths"}', "known: countdown, exact, gym, math"),
+        (
+            '{"gold": "1", "response": "1", "kind": "maths"}',
+            "known: code, countdown, exact, gym, math",
+        ),
         ("[" * 100_000, "not JSON"),
         ("\udcff".encode("utf-8", "surrogateescape"), "not JSON"),
     ],
