@@ -23,7 +23,7 @@ MARK = 3
 """The descriptor on which the runner says that the program starts."""
 SPARE_MB = 124
 """Address space beyond the memory that was asked: the interpreter itself, and holes."""
-_NO_NEW_PRIVILEGES, _SET_DUMPABLE, _DEATH_SIGNAL, _SET_FILTER = 38, 4, 1, 22
+_NO_NEW_PRIVILEGES, _DEATH_SIGNAL, _SET_FILTER = 38, 1, 22
 _libc = ctypes.CDLL(None, use_errno=True)
 
 RUNNER = f"""
@@ -154,10 +154,7 @@ def _bare(box: Box) -> None:
         landlock.restrict(
             [*box.python.readable, "/dev/urandom"], [box.folder, "/dev/null", "/dev/zero"]
         )
-    # dumpable off: siblings of the same user may not read it; exec sets it anew, the filter stays
-    text = seccomp.program(forks=box.limits.processes > 0, own_pid=os.getpid())
-    if box.tier == "landlock":
-        _install(text)
+        _install(seccomp.program(forks=box.limits.processes > 0, own_pid=os.getpid()))
     os.execve(box.python.executable, _command(box, "main.py"), ENVIRONMENT)
 
 

@@ -60,7 +60,7 @@ def encode(
         kind, "_fields"
     ):  # a named tuple is compared as a tuple
         return {"t": inner(tuple.__iter__(value))}
-    if kind.__module__ == "builtins" and hasattr(kind, "__next__") and not left[0] < 0:
+    if kind.__module__ == "builtins" and hasattr(kind, "__next__"):
         items = []
         for item in value:  # a generator, map, zip ...: what it gives, up to the cap
             items.append(encode(item, other, depth - 1, left))

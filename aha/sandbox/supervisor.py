@@ -10,6 +10,7 @@ to it, {"id", "end"} kills it; {"id", "started"} says that it runs, and its line
 import base64
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import selectors
@@ -104,16 +105,9 @@ class Supervisor:
             if running.job.id == key:
                 self._stop(running, "failed")
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._waiting or self._running)
-
     def watch(self, descriptor: int) -> None:
         """Also wake when this one can be read."""
         self._selector.register(descriptor, selectors.EVENT_READ, None)
-
-    def unwatch(self, descriptor: int) -> None:
-        self._selector.unregister(descriptor)
 
     def step(self) -> tuple[list[tuple[Any, str, Any]], set[int]]:
         """Start what can start, wait until something happens.
@@ -284,18 +278,11 @@ class Supervisor:
 def _streams(pairs: dict[str, tuple[int, int]]) -> None:
     """In the child: its ends of the pipes become descriptors 0 to MARK."""
     ends = [pairs["stdin"][0], pairs["out"][1], pairs["err"][1], pairs["mark"][1]]
-    high = [os.dup(end) for end in ends]  # none of them below MARK + 1 that is still needed
-    high = [_above(end) for end in high]
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, jail.MARK + 1) for end in ends]
     for target, end in enumerate(high):
         os.dup2(end, target, inheritable=True)
     for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
-
-
-def _above(descriptor: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, jail.MARK + 1)
 
 
 def _outcome(running: _Running, code: int) -> Outcome:
@@ -335,9 +322,9 @@ def main() -> None:
     supervisor = Supervisor(int(sys.argv[1]))
     os.set_blocking(0, False)
     supervisor.watch(0)
-    pending, more = b"", True
+    pending = b""
     try:
-        while more or supervisor.busy:
+        while True:
             said, ready = supervisor.step()
             for key, kind, what in said:
                 _write(1, json.dumps({"id": key, kind: _plain(what)}).encode() + b"\n")
