@@ -191,8 +191,15 @@ def contest(
                         worker = trl(name, folder, asked, settings[name], given.threads)
                     running[name] = stack.enter_context(worker)
                     result["loaded"][f"{asked.case} {name}"] = worker.facts
-                case["duels"].append(_duel(given, asked, running, flat=not case["duels"]))
-            first = next(iter(case["duels"][0].values()))["contestants"]
+                try:
+                    duel = _duel(given, asked, running, flat=not case["duels"])
+                except WorkerError as error:  # most often killed for its memory: the others go on
+                    said = str(error).split("\n")[0][:300]
+                    print(f"  {said}", file=sys.stderr)
+                    case.setdefault("failed", []).append({"contestants": present, "said": said})
+                    continue
+                case["duels"].append(duel)
+            first = next(iter(duel.values()))["contestants"]
             mine = [fastest] if (fastest := _fastest(first)) else []
         result["cases"][asked.case] = case
     return result

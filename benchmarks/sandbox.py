@@ -4,7 +4,8 @@
 
 A trivial program in each tier that works here, beside the bare interpreter, in turns. With a folder of
 humaneval/test.jsonl, mbpp/test.jsonl and code_contests/leetcode_test.jsonl: every reference solution must
-pass; a mutant of each (one operator or constant changed) should not, but some mean the same.
+pass; two mutants of each (an operator or constant changed; a statement left out) should not, but some
+mean the same.
 """
 
 import ast
@@ -76,6 +77,23 @@ def mutant(source: str) -> str | None:
     return None
 
 
+def shortened(source: str) -> str | None:
+    """The program without the last statement of its longest block; None: it has no block of two."""
+    tree = ast.parse(source)
+    blocks = [
+        block
+        for node in ast.walk(tree)
+        for name in ("body", "orelse")
+        if isinstance(block := getattr(node, name, None), list)
+        and len(block) > 1
+        and not isinstance(node, ast.Module)
+    ]
+    if not blocks:
+        return None
+    max(blocks, key=len).pop()
+    return ast.unparse(tree)
+
+
 def overhead(rounds: int) -> dict[str, Any]:
     """Milliseconds of a trivial program, tier by tier in turns; and programs a second, two at a time."""
     found: dict[str, Any] = {}
@@ -125,7 +143,11 @@ def graded(rows: list[tuple[str, str, str]]) -> tuple[dict[str, Any], float]:
 def suite(name: str, path: Path, limit: int) -> dict[str, Any]:
     rows = list(tasks(name, path))[: limit or None]
     right, seconds = graded(rows)
-    changed = [(key, gold, mutant(program)) for key, gold, program in rows]
+    changed = [
+        (f"{key} {how.__name__}", gold, how(program))
+        for key, gold, program in rows
+        for how in (mutant, shortened)
+    ]
     mutants = [(key, gold, program) for key, gold, program in changed if program]
     wrong, _ = graded(mutants)
     return {

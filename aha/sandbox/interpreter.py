@@ -1,13 +1,18 @@
 """Which Python runs untrusted programs, and which files it needs."""
 
 import functools
+import importlib.util
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 
+PACKAGES = ("sortedcontainers",)
+"""What the sites of the field offer beyond the standard library, and is plain Python."""
 MODULES = (
     "collections decimal math heapq bisect itertools functools re random datetime string typing"
 )
@@ -33,6 +38,8 @@ class Interpreter:
     executable: str
     readable: tuple[str, ...]
     """Files and folders that it reads; nothing else need be visible."""
+    packages: str = ""
+    """A folder that programs may import from, beside the standard library; "" for none."""
 
 
 @functools.cache
@@ -59,6 +66,51 @@ def find() -> Interpreter:
                 return Interpreter(path, _needed(path, found["paths"], found["libraries"]))
         tried.append(path)
     raise OSError(f"no Python that an ordinary user can run; tried {', '.join(tried)}")
+
+
+def with_packages(python: Interpreter) -> Interpreter:
+    """The interpreter, and copies of PACKAGES that every user can read.
+
+    One folder for each user of aha, made once and kept: supervisors may be killed, and would leave theirs.
+    """
+    folder = os.path.join(tempfile.gettempdir(), f"aha-packages-{os.geteuid()}")
+    if not _ours(folder):
+        aside = tempfile.mkdtemp(prefix="aha-packages-")
+        _copy(aside)
+        try:
+            os.rename(aside, folder)
+        except OSError:  # another one was faster; or it is not ours, and we keep our own
+            if _ours(folder):
+                shutil.rmtree(aside)
+            else:
+                folder = aside
+    return replace(python, packages=folder)
+
+
+def _ours(folder: str) -> bool:
+    """Whether a folder is there, whole, and nobody else can write in it."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    safe = stat.S_ISDIR(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    there = all(os.path.isfile(os.path.join(folder, name, "__init__.py")) for name in PACKAGES)
+    return safe and found.st_uid == os.geteuid() and there
+
+
+def _copy(folder: str) -> None:
+    for name in PACKAGES:
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin is not None:
+            shutil.copytree(
+                os.path.dirname(found.origin),
+                os.path.join(folder, name),
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
+    for above, _, files in os.walk(folder):
+        os.chmod(above, 0o755)
+        for file in files:
+            os.chmod(os.path.join(above, file), 0o444)
 
 
 def _open_to_all(path: str) -> bool:

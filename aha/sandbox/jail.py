@@ -21,6 +21,8 @@ USER = 61_000
 """First user id of programs when we are root; each slot has its own."""
 MARK = 3
 """The descriptor on which the runner says that the program starts."""
+PACKAGES = "/packages"
+"""Where programs import from beside the standard library (bwrap)."""
 SPARE_MB = 124
 """Address space beyond the memory that was asked: the interpreter itself, and holes."""
 _NO_NEW_PRIVILEGES, _DEATH_SIGNAL, _SET_FILTER = 38, 1, 22
@@ -30,13 +32,14 @@ RUNNER = f"""
 import builtins, os, sys
 from _sitebuiltins import Quitter
 builtins.exit, builtins.quit = Quitter("exit", ""), Quitter("quit", "")
-sys.argv = sys.argv[1:]
+packages, *sys.argv = sys.argv[1:]
+if packages: sys.path.append(packages)
 with open(sys.argv[0], "rb") as file: text = file.read()
 try: code = compile(text, "main.py", "exec")
 except (SyntaxError, ValueError):
     os.write({MARK}, b"c")
     raise
-del text, file, Quitter
+del text, file, Quitter, packages
 os.write({MARK}, b"s")
 os.close({MARK})
 sys.path.insert(0, "")
@@ -132,7 +135,7 @@ def _threads_of(user: int) -> int:
     return count
 
 
-def _command(box: Box, main: str) -> list[str]:
+def _command(box: Box, main: str, packages: str) -> list[str]:
     return [
         box.python.executable,
         "-s",
@@ -143,6 +146,7 @@ def _command(box: Box, main: str) -> list[str]:
         "utf8",
         "-c",
         RUNNER,
+        packages,
         main,
         *box.arguments,
     ]
@@ -152,10 +156,11 @@ def _bare(box: Box) -> None:
     os.chdir(box.folder)
     if box.tier == "landlock":
         landlock.restrict(
-            [*box.python.readable, "/dev/urandom"], [box.folder, "/dev/null", "/dev/zero"]
+            [*box.python.readable, box.python.packages, "/dev/urandom"],
+            [box.folder, "/dev/null", "/dev/zero"],
         )
         _install(seccomp.program(forks=box.limits.processes > 0, own_pid=os.getpid()))
-    os.execve(box.python.executable, _command(box, "main.py"), ENVIRONMENT)
+    os.execve(box.python.executable, _command(box, "main.py", box.python.packages), ENVIRONMENT)
 
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0"}
@@ -177,6 +182,7 @@ def _bubblewrap(box: Box, program: int, info: int) -> None:
         command += ["--setenv", name, value]
     for path in box.python.readable:
         command += ["--ro-bind", path, path]
+    command += ["--ro-bind", box.python.packages, PACKAGES]
     command += ["--proc", "/proc", "--dev-bind", "/dev/null", "/dev/null"]
     command += [
         "--dev-bind",
@@ -190,7 +196,7 @@ def _bubblewrap(box: Box, program: int, info: int) -> None:
     command += ["--perms", "0444", "--ro-bind-data", str(program), "/tmp/main.py"]
     command += ["--chdir", "/tmp", "--remount-ro", "/", "--seccomp", str(filter_)]
     command += ["--info-fd", str(info), "--"]
-    os.execve(found, [*command, *_command(box, "main.py")], {})
+    os.execve(found, [*command, *_command(box, "main.py", PACKAGES)], {})
 
 
 def _install(text: bytes) -> None:

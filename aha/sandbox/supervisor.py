@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aha.sandbox import jail
-from aha.sandbox.interpreter import Interpreter, find
+from aha.sandbox.interpreter import Interpreter, find, with_packages
 from aha.sandbox.types import Limits, Outcome, Tier
 
 START_SECONDS = 10.0
@@ -74,7 +74,7 @@ class Supervisor:
     """Runs jobs in at most `slots` jails."""
 
     def __init__(self, slots: int) -> None:
-        self.python: Interpreter = find()
+        self.python: Interpreter = with_packages(find())
         self._free = list(range(slots))
         self._waiting: deque[_Job] = deque()
         self._running: dict[int, _Running] = {}  # by pid

@@ -183,3 +183,36 @@ def test_methods_of_a_solution(calls):
 def test_the_usual_names_are_there(calls):
     source = "def f(x): return pow(2, x, 7), gcd(4, 6), Counter('aa')['a'], heappop([3]), inf"
     assert calls(source).call("f", (5,)) == (4, 2, 2, 3, float("inf"))
+
+
+def test_a_builtin_is_the_answers_only_if_the_tests_ask_for_nothing_else(sandbox):
+    source = "def sum(a, b):\n    return a * b\n"
+    with Calls(sandbox, source) as calls:
+        run_tests(calls, "assert sum(3, 5) == 15")
+    cheat = (
+        "def f(x):\n    return 1\ndef sorted(x):\n    return Same()\n"
+        "class Same:\n    def __eq__(self, other):\n        return True\n"
+    )
+    with Calls(sandbox, cheat) as calls, pytest.raises(AssertionError):
+        run_tests(calls, "assert sorted([f(2)]) == [4]")
+
+
+def test_test_code_may_set_attributes_of_objects_inside(sandbox):
+    source = (
+        "class Node:\n    def __init__(self, v):\n        self.v, self.left = v, None\n"
+        "def depth(n):\n    return 0 if n is None else 1 + depth(n.left)\n"
+    )
+    tests = "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)\nassert depth(root) == 3"
+    with Calls(sandbox, source) as calls:
+        run_tests(calls, tests)
+
+
+def test_names_that_answers_may_use_are_not_answers(sandbox):
+    """`gcd` is there to be used; an answer that does not define it has not written it."""
+    tests = "assert gcd(12, 18) == 6"
+    with Calls(sandbox, "") as calls, pytest.raises(CallFailed):
+        run_tests(calls, tests)
+    with Calls(sandbox, "from math import gcd") as calls:
+        run_tests(calls, tests)
+    with Calls(sandbox, "def f(x):\n    return gcd(x, 18) + max(1, 2)") as calls:
+        run_tests(calls, "assert f(12) == 8")

@@ -221,3 +221,15 @@ def test_commands(tmp_path):
     done = subprocess.run([*command[:-3], "--tier", "nowhere"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "no sandbox 'nowhere'" in done.stderr
+
+
+def test_the_packages_that_sites_offer_are_there_and_no_others(sandbox):
+    text = "from sortedcontainers import SortedList\nprint(SortedList([3, 1, 2]))"
+    assert said(sandbox, text) == ("ok", b"SortedList([1, 2, 3])\n")
+    assert said(sandbox, "import pydantic")[0] == "failed"
+    gone = (
+        "import os, sortedcontainers\n"
+        "try: os.remove(sortedcontainers.__file__)\n"
+        "except OSError: print('kept')"
+    )
+    assert said(sandbox, gone) == ("ok", b"kept\n")
