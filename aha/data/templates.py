@@ -6,7 +6,7 @@
 
 What the user wrote never becomes a control token: a question that spells one (`<|im_end|>`) is
 refused with a reason. Text is put in by concatenation, never by str.format or as a Jinja source.
-Not covered: conversations of several turns, tools; taking answers apart (`thinking.py`).
+Not covered: tools; taking answers apart (`thinking.py`).
 """
 
 import difflib
@@ -102,6 +102,52 @@ class Template:
             text = self.before + question + self.after
         ids = _encode(self.tokenizer, text)
         return Rendered(prompt=prompt, text=text, token_ids=(*self.bos, *ids), prefill=self.prefill)
+
+
+def example(
+    template: Template, turns: Sequence[tuple[str, str]], response: str, *, name: str = ""
+) -> tuple[list[int], list[int]]:
+    """What stands before an answer, and the answer to be learned with the token that ends it, as tokens.
+
+    `turns` are (role, text), the last one the user's; `response` is the whole of the answer, thinking
+    included: the chat template never sees it, so it can drop nothing of it. Earlier answers are written
+    as the model's template writes them. Where the template opens the thinking (a prefill), what the
+    response begins with is not written twice. Of the templates that are plain text only `chat` takes
+    more than one question.
+
+    Raises:
+        DataError: a control token in a turn or in the response, turns that the template has no place
+            for.
+    """
+    for role, text in (*turns, ("the response", response)):
+        for string in template.control:
+            if string in text:
+                raise DataError(f"dialogue {name}: {role} contains the control token {string!r}")
+    if template.chat:
+        *before, (_, last) = turns
+        asked = [*before, ("user", _with_suffix(last, template.suffix))]
+        if template.system and asked[0][0] != "system":
+            asked.insert(0, ("system", template.system))
+        messages = [{"role": role, "content": text} for role, text in asked]
+        text = _converse(template.tokenizer, messages, where=name)
+    else:
+        if len(turns) != 1:
+            raise DataError(
+                f"dialogue {name}: {len(turns)} turns before the answer; the template "
+                f"{template.name!r} takes one question: use data.template=chat"
+            )
+        text = template.before + _with_suffix(turns[0][1], template.suffix) + template.after
+    opened = template.prefill.strip()
+    if opened and text.endswith(template.prefill):
+        if response.startswith(opened):
+            response = response[len(opened) :].lstrip()
+        else:
+            text = text[: -len(template.prefill)]
+    glued = text.endswith((" ", "\n", ">")) or template.chat
+    ids = _encode(template.tokenizer, response if glued else f" {response}")
+    end = template.turn_end if template.turn_end is not None else template.eos_ids[:1]
+    ids += [end] if isinstance(end, int) else list(end)
+    return [*template.bos, *_encode(template.tokenizer, text)], ids
 
 
 def load_template(

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from aha.config import Recipe
 from aha.errors import ConfigError
+from aha.stages import start
 
 DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
-VERSIONS = {"pretrain": 1, "zero": 1}
+VERSIONS = {"pretrain": 1, "sft": 1, "zero": 1}
 """Bump one when its stage would give other results for the same configuration."""
 NO_EFFECT = {"preflight", "preflight_strict"}
 """Keys of an RL stage that change whether it starts, never what it gives."""
@@ -42,19 +43,20 @@ def graph(recipe: Recipe) -> list[Node]:
         nodes["pretrain"] = Node(
             "pretrain", {"seed": recipe.seed, "pretrain": recipe.pretrain.model_dump()}
         )
-    if recipe.zero is not None:
-        from_pretrain = recipe.model.path == "stage:pretrain"
-        if from_pretrain and "pretrain" not in nodes:
-            raise ConfigError("model.path='stage:pretrain' needs a [pretrain] table in the recipe")
-        nodes["zero"] = Node(
-            "zero",
+    for name in ("sft", "zero"):
+        config = getattr(recipe, name)
+        if config is None:
+            continue
+        before = start.parent(recipe, name)
+        nodes[name] = Node(
+            name,
             {
                 "seed": recipe.seed,
                 "model": recipe.model.model_dump(),
                 "data": recipe.data.model_dump(),
-                "zero": recipe.zero.model_dump(exclude=NO_EFFECT),
+                name: config.model_dump(exclude=NO_EFFECT),
             },
-            (nodes["pretrain"],) if from_pretrain else (),
+            (nodes[before],) if before else (),
         )
     return list(nodes.values())
 

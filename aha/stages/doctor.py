@@ -12,7 +12,7 @@ from typing import Any, Literal
 from aha.config import Recipe
 from aha.errors import AhaError
 from aha.rewards.workers import GraderPool
-from aha.stages import preflight, preflight_rules
+from aha.stages import preflight, preflight_rules, start
 
 State = Literal["ok", "note", "bad"]
 GRADER_CASES = (
@@ -49,7 +49,7 @@ def examine(recipe: Recipe | None) -> list[Check]:
     checks.append(_guarded("graders", _graders))
     if recipe is not None and recipe.zero is not None:
         checks.append(_guarded("data", lambda: _data(recipe)))
-        if recipe.model.path != "stage:pretrain":
+        if start.parent(recipe, "zero") is None:
             checks.append(_guarded("memory", lambda: _memory(recipe)))
             checks.append(_guarded("template", lambda: _template(recipe)))
     return checks
@@ -144,7 +144,7 @@ def _memory(recipe: Recipe) -> Check:
     from aha.train import plan
 
     assert recipe.zero is not None
-    made = plan.make(recipe, recipe.zero, locate(recipe.model.path))
+    made = plan.make(recipe, recipe.zero, locate(start.asked(recipe, "zero")))
     return Check(
         "memory",
         "ok",
@@ -160,7 +160,9 @@ def _template(recipe: Recipe) -> Check:
     from aha.models.locate import locate
 
     quiet()
-    tokenizer = AutoTokenizer.from_pretrained(locate(recipe.model.path), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        locate(start.asked(recipe, "zero")), trust_remote_code=False
+    )
     template = templates.load_template(recipe.data, tokenizer)
     warnings = templates.lint(template, tokenizer)
     seen = f"{template.name} ({template.hash})"

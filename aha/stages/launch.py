@@ -2,14 +2,15 @@
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from aha import files
-from aha.config import Recipe
+from aha.config import Recipe, SftConfig
 from aha.errors import ConfigError
 from aha.report.console import Console, duration
-from aha.stages import dag
+from aha.stages import dag, start
 from aha.stages.run_folder import RunFolder, opened
 from aha.stages.stop import Stop, on_signal
 
@@ -44,6 +45,10 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
         from aha.stages import zero
 
         return zero.run(recipe, node, folder, console)
+    if node.name == "sft":
+        from aha.stages import sft
+
+        return sft.run(recipe, node, folder, console)
     if node.name == "pretrain":
         return _pretrain(recipe, folder.begin(node), console)
     raise ConfigError(f"no such stage: {node.name}")
@@ -102,16 +107,31 @@ def plan_facts(recipe: Recipe, *, timed: bool = False) -> dict[str, Any]:
             assert recipe.pretrain is not None
             steps = -(-recipe.pretrain.tokens // recipe.pretrain.batch_tokens)
             stages["pretrain"] = {"tokens": recipe.pretrain.tokens, "steps": steps}
-        elif recipe.model.path == "stage:pretrain":
-            stages["zero"] = {"note": "planned when its model has been pretrained"}
+        elif before := start.parent(recipe, node.name):
+            stages[node.name] = {"note": f"planned when {before} has made its model"}
+        elif node.name == "sft":
+            assert recipe.sft is not None
+            stages["sft"] = _plan_sft(recipe, recipe.sft)
         else:
             from aha.models.locate import locate
             from aha.train import plan
 
             assert recipe.zero is not None
-            made = plan.make(recipe, recipe.zero, locate(recipe.model.path), timed=timed)
+            model = locate(start.asked(recipe, "zero"))
+            made = plan.make(recipe, recipe.zero, model, timed=timed)
             stages["zero"] = made.as_dict() | {"steps": recipe.zero.steps}
     return {"name": recipe.name, "graph": dag.mermaid(nodes), "stages": stages}
+
+
+def _plan_sft(recipe: Recipe, config: SftConfig) -> dict[str, Any]:
+    from aha.models.locate import locate
+    from aha.stages import sft
+    from aha.train import plan
+
+    learned, _, _ = sft.load_data(recipe, config)
+    steps = math.ceil(len(learned) * config.epochs / config.examples_per_step)
+    made = plan.make_supervised(recipe, config, locate(start.asked(recipe, "sft")))
+    return made.as_dict() | {"steps": steps}
 
 
 def plan_text(recipe: Recipe, facts: dict[str, Any] | None = None) -> str:
@@ -128,9 +148,13 @@ def plan_text(recipe: Recipe, facts: dict[str, Any] | None = None) -> str:
         lines += [
             f"{name}: {stage['parameters'] / 1e6:.1f}M parameters, {resolved['dtype']}, "
             f"{resolved['threads']} threads, {stage['steps']} steps",
-            f"  at most {stage['rollout_tokens']:,} answer tokens a step; "
-            f"{resolved['max_rows']} answers side by side; "
-            f"micro-batches of {resolved['micro_tokens']:,} tokens",
+            (
+                f"  at most {stage['rollout_tokens']:,} answer tokens a step; "
+                f"{resolved['max_rows']} answers side by side; "
+                if stage["rollout_tokens"]
+                else "  "
+            )
+            + f"micro-batches of {resolved['micro_tokens']:,} tokens",
             f"  memory at the peak {stage['total_bytes'] / 1e9:.2f} GB of "
             f"{resolved['memory_bytes'] / 1e9:.2f} GB free:",
         ]

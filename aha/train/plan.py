@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from aha.config import Recipe, ZeroConfig
+from aha.config import Recipe, SftConfig, ZeroConfig
 from aha.errors import DoesNotFit
 from aha.rollout.local.cache import MIN_ROWS, NATIVE, kept_dtype
 from aha.rollout.local.engine import PLACES
@@ -108,16 +108,105 @@ def make(
         DoesNotFit: even the smallest schedule is over the memory; says which part and what to change.
         ModelError: the model's configuration cannot be read.
     """
-    from aha.models import fused
-    from aha.models.load import (
-        DTYPES,
-        SMALL,
-        count_parameters,
-        describe,
-        resolve_device,
-        resolve_dtype,
+    from aha.models.load import DTYPES
+
+    it = _machine(recipe, folder)
+    text, parameters, size = it.text, it.parameters, it.size
+    parts = dict(it.parts)
+    if config.kl_coef and not recipe.model.lora_rank:
+        parts["reference"] = parameters * size
+    always = sum(parts.values())
+    if size == 2 and it.native:
+        parts["packed weights"] = parameters * size
+
+    prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
+    token_bytes = kv_token_bytes(text, kept_dtype(DTYPES[it.dtype], it.where).itemsize)
+    decoded = max(answer, config.eval.max_answer_tokens)
+    least_kv = (9 * decoded + prompt) * token_bytes  # one answer, and the engine's spare rows
+    to_sample = it.room - always - parts.get("packed weights", 0)
+    if to_sample < least_kv:
+        raise DoesNotFit(_why(parts, least_kv, it.room, recipe, prompt + answer))
+    micro, kept = _update_half(recipe, it, parts, it.room - always, prompt + answer)
+    wanted_rows = config.prompts_per_step * config.minibatches * config.group_size
+    rows = min(256, wanted_rows)
+    places = min(wanted_rows // config.group_size, PLACES * rows // config.group_size + 1)
+    kv = min(((rows + MIN_ROWS) * decoded + places * prompt) * token_bytes, to_sample)
+    parts["keys and values"] = kv
+    resolved = Resolved(
+        threads=recipe.threads or os.cpu_count() or 1,
+        dtype=it.dtype,
+        memory_bytes=it.memory,
+        kv_bytes=kv,
+        max_rows=rows,
+        micro_tokens=micro,
+        kept_logits=kept,
     )
-    from aha.models.policy import CHUNK_BYTES, KEPT_LOGITS
+    seconds: dict[str, float] = {}
+    if timed and it.where.type == "cpu":
+        from aha.train import speed
+
+        found = speed.measure(recipe, config, it.described, resolved)
+        seconds = {"rollout_s": found.rollout_s, "update_s": found.update_s}
+    references = parts.get("reference", 0)
+    return Plan(
+        parameters=parameters,
+        parts=parts,
+        resolved=resolved,
+        rollout_tokens=config.prompts_per_step * config.group_size * answer,
+        checkpoint_bytes=parameters * size + it.trained * 12 + references,
+        **seconds,
+    )
+
+
+def make_supervised(recipe: Recipe, config: SftConfig, folder: Path) -> Plan:
+    """Plan a supervised stage on the model in `folder`.
+
+    Raises:
+        DoesNotFit: not even one example of `max_tokens` fits the memory.
+        ModelError: the model's configuration cannot be read.
+    """
+    it = _machine(recipe, folder)
+    parts = dict(it.parts)
+    micro, kept = _update_half(
+        recipe, it, parts, it.room - sum(parts.values()), config.max_tokens, key="sft.max_tokens"
+    )
+    resolved = Resolved(
+        threads=recipe.threads or os.cpu_count() or 1,
+        dtype=it.dtype,
+        memory_bytes=it.memory,
+        kv_bytes=0,
+        max_rows=0,
+        micro_tokens=micro,
+        kept_logits=kept,
+    )
+    return Plan(
+        parameters=it.parameters,
+        parts=parts,
+        resolved=resolved,
+        rollout_tokens=0,
+        checkpoint_bytes=it.parameters * it.size + it.trained * 12,
+    )
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """A model on this machine: what is always in memory, and what there is."""
+
+    described: Any
+    text: Any
+    parameters: int
+    trained: int
+    dtype: str
+    size: int
+    where: torch.device
+    memory: int
+    room: int
+    native: bool
+    parts: dict[str, int]
+
+
+def _machine(recipe: Recipe, folder: Path) -> _Machine:
+    from aha.models.load import DTYPES, count_parameters, describe, resolve_device, resolve_dtype
 
     described = describe(folder)
     text = described.get_text_config()
@@ -126,79 +215,65 @@ def make(
     size = DTYPES[dtype].itemsize
     where = resolve_device(recipe.model.device)
     memory = int(recipe.memory_gb * 1e9) if recipe.memory_gb else available_memory(where.type)
-    room = int(memory * HEADROOM)
-    native = NATIVE and where.type == "cpu"
-
-    parts = {"weights": parameters * size}
     trained = _trained(recipe, text, parameters)
-    if recipe.model.lora_rank:
-        parts["optimizer"] = trained * 16
-    else:
-        parts["optimizer"] = trained * (12 if size == 4 else 16)
-    if config.kl_coef and not recipe.model.lora_rank:
-        parts["reference"] = parameters * size
-    parts["program"] = PROGRAM_BYTES
-    always = sum(parts.values())
-    if size == 2 and native:
-        parts["packed weights"] = parameters * size
+    each = 16 if recipe.model.lora_rank or size == 2 else 12
+    parts = {"weights": parameters * size, "optimizer": trained * each, "program": PROGRAM_BYTES}
+    return _Machine(
+        described=described,
+        text=text,
+        parameters=parameters,
+        trained=trained,
+        dtype=dtype,
+        size=size,
+        where=where,
+        memory=memory,
+        room=int(memory * HEADROOM),
+        native=NATIVE and where.type == "cpu",
+        parts=parts,
+    )
 
-    prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
-    token_bytes = kv_token_bytes(text, kept_dtype(DTYPES[dtype], where).itemsize)
-    longest = prompt + answer
-    decoded = max(answer, config.eval.max_answer_tokens)
-    least_kv = (9 * decoded + prompt) * token_bytes  # one answer, and the engine's spare rows
-    to_sample = room - always - parts.get("packed weights", 0)
 
+def _update_half(
+    recipe: Recipe,
+    it: _Machine,
+    parts: dict[str, int],
+    room: int,
+    longest: int,
+    *,
+    key: str = "max_answer_tokens or data.max_prompt_tokens",
+) -> tuple[int, int]:
+    """(tokens of a micro-batch, bytes of kept logits) for an update in `room` bytes; adds its parts.
+
+    Raises:
+        DoesNotFit: one sequence of `longest` tokens is too much; `key` is what to lower.
+    """
+    from aha.models import fused
+    from aha.models.load import SMALL
+    from aha.models.policy import CHUNK_BYTES, KEPT_LOGITS
+
+    text, size = it.text, it.size
     per_token = activation_bytes(
         text,
         size,
         checkpointing=recipe.model.gradient_checkpointing,
-        fused=native,
+        fused=it.native,
         adapters=bool(recipe.model.lora_rank),
     )
     row = text.vocab_size * size  # logits of one token
     slopes = 3 * text.vocab_size * text.hidden_size * size  # of the head's weight, and its parts
-    chunk = max(fused.CHUNK_BYTES, row) if native else 6 * max(CHUNK_BYTES, 4 * text.vocab_size)
-    most = SMALL_MICRO_TOKENS if parameters < SMALL else MICRO_TOKENS[1]
-    parts["head"] = slopes + min(chunk, max(most, longest) * row * (1 if native else 6))
-    to_update = room - always - parts["head"]
+    chunk = max(fused.CHUNK_BYTES, row) if it.native else 6 * max(CHUNK_BYTES, 4 * text.vocab_size)
+    most = SMALL_MICRO_TOKENS if it.parameters < SMALL else MICRO_TOKENS[1]
+    parts["head"] = slopes + min(chunk, max(most, longest) * row * (1 if it.native else 6))
+    left = room - parts["head"]
     smallest = max(MICRO_TOKENS[0], longest) * per_token
-    if to_sample < least_kv or to_update < smallest:
-        raise DoesNotFit(_why(parts, max(smallest, least_kv), room, recipe, longest))
-    micro = int(min(max(most, longest), to_update / per_token))
+    if left < smallest:
+        raise DoesNotFit(_why(parts, smallest, it.room, recipe, longest, key))
+    micro = int(min(max(most, longest), left / per_token))
     parts["activations"] = micro * per_token
-    kept = min(KEPT_LOGITS, micro * row, to_update - parts["activations"]) if native else 0
+    kept = min(KEPT_LOGITS, micro * row, left - parts["activations"]) if it.native else 0
     if kept:
         parts["kept logits"] = kept
-    wanted_rows = config.prompts_per_step * config.minibatches * config.group_size
-    rows = min(256, wanted_rows)
-    places = min(wanted_rows // config.group_size, PLACES * rows // config.group_size + 1)
-    kv = min(((rows + MIN_ROWS) * decoded + places * prompt) * token_bytes, to_sample)
-    parts["keys and values"] = kv
-    resolved = Resolved(
-        threads=recipe.threads or os.cpu_count() or 1,
-        dtype=dtype,
-        memory_bytes=memory,
-        kv_bytes=kv,
-        max_rows=rows,
-        micro_tokens=micro,
-        kept_logits=kept,
-    )
-    seconds: dict[str, float] = {}
-    if timed and where.type == "cpu":
-        from aha.train import speed
-
-        found = speed.measure(recipe, config, described, resolved)
-        seconds = {"rollout_s": found.rollout_s, "update_s": found.update_s}
-    references = parts.get("reference", 0)
-    return Plan(
-        parameters=parameters,
-        parts=parts,
-        resolved=resolved,
-        rollout_tokens=config.prompts_per_step * config.group_size * answer,
-        checkpoint_bytes=parameters * size + trained * 12 + references,
-        **seconds,
-    )
+    return micro, kept
 
 
 def kv_token_bytes(text: Any, size: int) -> int:
@@ -252,9 +327,16 @@ def _trained(recipe: Recipe, text: Any, parameters: int) -> int:
     return text.num_hidden_layers * recipe.model.lora_rank * inner
 
 
-def _why(parts: dict[str, int], smallest: int, room: int, recipe: Recipe, longest: int) -> str:
+def _why(
+    parts: dict[str, int],
+    smallest: int,
+    room: int,
+    recipe: Recipe,
+    longest: int,
+    key: str = "max_answer_tokens or data.max_prompt_tokens",
+) -> str:
     shown = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in parts.items())
-    advice = ["max_answer_tokens or data.max_prompt_tokens lower"]
+    advice = [f"{key} lower"]
     if not recipe.model.lora_rank:
         advice.insert(0, "model.lora_rank=16")
     if "reference" in parts:
