@@ -315,23 +315,24 @@ def grade(
     sandbox: Annotated[
         str, typer.Option(help="Where programs run: auto, bwrap, landlock.")
     ] = "auto",
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Judge twice and show where the two disagree: another kind, or FILE.py:FUNCTION."
+        ),
+    ] = "",
 ) -> None:
-    """Grade answers from a file. Kinds: math (default), exact, countdown, gym, code; docs/rewards.md."""
+    """Grade answers from a file. Kinds: math (default), exact, choice, code, ...; docs/rewards.md."""
+    from aha.report import grading
     from aha.rewards.grade_file import grade_file
 
-    counts: dict[str, int] = {}
-    for number, row in enumerate(
-        grade_file(file, workers=workers, seconds=seconds, sandbox=sandbox), 1
-    ):
-        counts[row["status"]] = counts.get(row["status"], 0) + 1
-        if as_json:
+    rows = grade_file(file, workers=workers, seconds=seconds, sandbox=sandbox, against=against)
+    if as_json:
+        for row in rows:
             typer.echo(json.dumps(row, ensure_ascii=False))
-        else:
-            said = "" if row["extracted"] is None else f"  {row['extracted'][:60]!r}"
-            reward = "   -" if row["reward"] is None else f"{row['reward']:.2f}"
-            typer.echo(f"{number:>6}  {row['status']:<8} {reward}{said}  {row['reason']}")
-    if not as_json:
-        typer.echo("  ".join(f"{status} {count}" for status, count in sorted(counts.items())))
+    else:
+        for line in grading.table(rows, disagreements=bool(against)):
+            typer.echo(line)
 
 
 @model_app.command("get")

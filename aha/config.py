@@ -12,6 +12,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,9 +186,79 @@ class PretrainConfig(Section):
     )
 
 
+class SftConfig(Section):
+    """Supervised training on dialogues. DeepSeek-R1 §2.3.1, §2.3.3, §2.4; numbers: v2 §B.4.2, §F."""
+
+    start: str = ""
+    """Model to start from; "" takes model.path. `stage:NAME` is what another stage made."""
+    train: str | list[str]
+    """Dialogues to learn: WHERE[?key=value&...], one or a list; see docs/data.md."""
+    heldout: str | list[str] = ""
+    """Dialogues that are not learned, for the held-out loss; "" sets some of `train` aside."""
+    heldout_share: float = Field(0.02, ge=0, lt=1)
+    """Share of `train` that is set aside where `heldout` is ""; at most 200 dialogues."""
+    turns: Literal["last", "all"] = "last"
+    """Which turns of the assistant are learned: the last one, or each with what stands before it."""
+    epochs: float = Field(2.0, gt=0)
+    """Passes over the data (paper: 2-3)."""
+    examples_per_step: int = Field(64, ge=1)
+    """Answers in one optimizer step (paper: 128 for R1, 64 for distillation)."""
+    max_tokens: int = Field(2048, ge=2)
+    """Longer examples, prompt and answer together, are left out and counted, never cut (paper: 32,768)."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between measurements of the held-out loss; 0 measures only before and after."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints."""
+    keep_last: int = Field(2, ge=1)
+    """Newest checkpoints kept."""
+    optim: OptimConfig = OptimConfig(lr=5e-5, schedule="cosine", min_lr_share=0.1)
+
+
+class RewardModelConfig(Section):
+    """A reward model as a reward: a sequence classifier with one label."""
+
+    path: str
+    """A folder, a name fetched by `aha model get`, or a hub id."""
+    part: Literal["summary", "whole"] = "summary"
+    """What it reads: the text after the thinking (paper: helpfulness), or everything (harmlessness)."""
+    center: float = 0.0
+    """Taken off each score (the paper scales no score)."""
+    scale: float = Field(1.0, gt=0)
+    """Multiplies what is left."""
+    sigmoid: bool = False
+    """Squeeze the result into 0..1, so that it cannot outweigh the other rewards."""
+
+
+class JudgeConfig(Section):
+    """A language model that compares answers with the gold, as a reward: 1 or 0."""
+
+    url: str = ""
+    """Address of an OpenAI-compatible endpoint up to its version, e.g. http://127.0.0.1:8000/v1."""
+    model: str = ""
+    """Name of the model there."""
+    key_env: str = ""
+    """Environment variable that holds the key; "" sends none."""
+    path: str = ""
+    """Instead of an endpoint: a model of this machine, decoded by our own engine."""
+    max_tokens: int = Field(1024, ge=1)
+    """Cap on a reply; a reply that is cut holds no verdict."""
+    seconds: float = Field(120.0, gt=0)
+    """For one asking, all tries together; then there is no verdict."""
+    parallel: int = Field(8, ge=1)
+    """Requests at a time."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "JudgeConfig":
+        if bool(self.url) == bool(self.path) or (self.url and not self.model):
+            raise ValueError("name either url and model, or path")
+        return self
+
+
 class ZeroConfig(Section):
     """R1-Zero: GRPO from a base model. DeepSeek-R1 §2.2, Methods; numbers of the paper in docs."""
 
+    start: str = ""
+    """Model to start from; "" takes model.path. `stage:NAME` is what another stage made."""
     steps: int = Field(100, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(32, ge=1)
@@ -202,7 +273,19 @@ class ZeroConfig(Section):
     temperature: float = Field(1.0, gt=0)
     """Rollouts sample from logits / temperature; nothing else (paper: 1)."""
     rewards: dict[str, float] = {"accuracy": 1.0, "format": 1.0}
-    """Weight of each reward (paper: accuracy and format, the same weight)."""
+    """Weight of each reward (paper: accuracy and format, the same weight). Your own function is
+    FILE.py:FUNCTION or MODULE:FUNCTION; see docs/rewards.md."""
+    rewards_for: dict[str, dict[str, float]] = {}
+    """Weights for problems of one domain or area (math, code, logic, stem, ...): they take the place of
+    `rewards` there."""
+    reward_models: dict[str, RewardModelConfig] = {}
+    """Reward models by name; a weight of that name in `rewards` or `rewards_for` pays for the score."""
+    judges: dict[str, JudgeConfig] = {}
+    """Judges by name, weighted like reward models."""
+    length_low: int = Field(0, ge=0)
+    """Reward `length_band`: shorter answers lose up to 1; tokens."""
+    length_high: int = Field(0, ge=0)
+    """Reward `length_band`: longer answers lose up to 1; tokens. 0 takes max_answer_tokens."""
     advantage: Literal["std", "no_std", "leave_one_out"] = "std"
     """std: Eq. 3, sample standard deviation; no_std: centred only (Dr. GRPO); leave_one_out: RLOO."""
     ratio: Literal["token", "sequence", "sequence_mean"] = "token"
@@ -273,10 +356,16 @@ class ZeroConfig(Section):
                 f"steps={self.steps} is not a multiple of minibatches={self.minibatches}: "
                 "a rollout phase feeds that many steps"
             )
-        if not self.rewards or all(weight == 0 for weight in self.rewards.values()):
-            raise ValueError("rewards: name at least one reward with a weight other than 0")
-        if not all(math.isfinite(weight) for weight in self.rewards.values()):
-            raise ValueError(f"rewards: {self.rewards}: a weight is a finite number")
+        for name, weights in (("rewards", self.rewards), *self.rewards_for.items()):
+            where = name if name == "rewards" else f"rewards_for.{name}"
+            if not weights or all(weight == 0 for weight in weights.values()):
+                raise ValueError(f"{where}: name at least one reward with a weight other than 0")
+            if not all(math.isfinite(weight) for weight in weights.values()):
+                raise ValueError(f"{where}: {weights}: a weight is a finite number")
+        if self.length_high and self.length_high < self.length_low:
+            raise ValueError(
+                f"length_low={self.length_low} is above length_high={self.length_high}"
+            )
         return self
 
 
@@ -296,11 +385,12 @@ class Recipe(Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     pretrain: PretrainConfig | None = None
+    sft: SftConfig | None = None
     zero: ZeroConfig | None = None
 
     def stages(self) -> list[str]:
         """Names of the stages that the recipe has, in order."""
-        return [name for name in ("pretrain", "zero") if getattr(self, name) is not None]
+        return [name for name in ("pretrain", "sft", "zero") if getattr(self, name) is not None]
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -322,7 +412,7 @@ def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
     except ValidationError as error:
         raise ConfigError(f"{where}: {_plain(error)}") from error
     if not recipe.stages():
-        raise ConfigError(f"{where}: no stage; add a [zero] or a [pretrain] table")
+        raise ConfigError(f"{where}: no stage; add a [zero], an [sft] or a [pretrain] table")
     return recipe
 
 
@@ -401,13 +491,13 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         value = text  # a bare word is a string
     *path, last = key.strip().split(".")
     table = raw
-    section: type[BaseModel] | None = Recipe
+    section: _Place = Recipe
     for part in path:
-        field = section.model_fields.get(part) if section else None
+        field = section.model_fields.get(part) if isinstance(section, type) else None
         if table.get(part) is None:  # a table of names keeps its other defaults
             table[part] = dict(field.default) if field and isinstance(field.default, dict) else {}
         table = table[part]
-        section = _section(section, part) if section and field else None
+        section = _step(section, part)
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
     table[last] = value
@@ -429,9 +519,10 @@ def _plain(error: ValidationError) -> str:
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
-    section: type[BaseModel] = Recipe
+    at: _Place = Recipe
     for part in location[:-1]:
-        section = _section(section, str(part)) or section
+        at = _step(at, str(part))
+    section = at if isinstance(at, type) else Recipe
     key, known = str(location[-1]), sorted(section.model_fields)
     name = ".".join(str(part) for part in location[:-1])
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -443,12 +534,29 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     return f"{f'[{name}]' if name else 'the recipe'} has no '{key}'; {hint}"
 
 
-def _section(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+@dataclass(frozen=True)
+class _Named:
+    """A table of sections of one type, by names of the user's: `dict[str, Section]`."""
+
+    section: type[BaseModel]
+
+
+_Place = type[BaseModel] | _Named | None
+"""Where a path of keys has led: a section, a table of sections, or a value."""
+
+
+def _step(place: _Place, name: str) -> _Place:
+    if isinstance(place, _Named):
+        return place.section
+    return _section(place, name) if place is not None and name in place.model_fields else None
+
+
+def _section(section: type[BaseModel], name: str) -> _Place:
     """The section type of a field, also when it is written `Section | None`; None for a value."""
     kind = section.model_fields[name].annotation
     for candidate in (kind, *getattr(kind, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
+            return _Named(candidate) if getattr(kind, "__origin__", None) is dict else candidate
     return None
 
 
@@ -456,6 +564,9 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name in section.model_fields:
         keys.append(prefix + name)
-        if nested := _section(section, name):
+        nested = _section(section, name)
+        if isinstance(nested, _Named):
+            keys += _all_keys(nested.section, f"{prefix}{name}.NAME.")
+        elif nested is not None:
             keys += _all_keys(nested, f"{prefix}{name}.")
     return keys

@@ -24,7 +24,7 @@ class Prompt:
     gold: str
     """What a right answer is; how it is written depends on `kind`."""
     kind: str = "math"
-    """Which grader judges the answer: math, exact, countdown, gym."""
+    """Which grader judges the answer: a name of rewards/grade.py's GRADERS, such as math or code."""
     source: str = ""
     """Where it came from: a file name, a data set id, a procedural task."""
     lang: str = ""

@@ -49,7 +49,8 @@ def all_keys(section=Recipe, prefix=()):
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, config.Section):
-                yield from all_keys(kind, (*prefix, name))
+                named = getattr(field.annotation, "__origin__", None) is dict
+                yield from all_keys(kind, (*prefix, name, *(["helpful"] if named else [])))
 
 
 def nested(path, key, value):
@@ -283,7 +284,7 @@ def test_every_field_says_what_it_is():
     for path, key in all_keys():
         section = Recipe
         for part in path:
-            section = config._section(section, part)
+            section = config._step(section, part)
         sections[section] = ".".join(path)
         field = section.model_fields[key]
         nested_section = any(

@@ -3,5 +3,5 @@
     sources.py (files, folders, hub, tasks/) -> Prompt -> templates.py -> Rendered
 
 Holds not: graders, models, sampling. Nothing here imports torch at module level.
-May import: records, errors, config.
+May import: records, errors, config; rewards for what golds may be.
 """

@@ -216,7 +216,7 @@ class _Walk:
             lines.close()
         for kind, said in notes.get(0, []):
             self.fault("warning", kind, part.name, 0, said)
-        self._of_file(part, broken, self.split.read - first, sample)
+        self._of_file(part, broken, self.split.read - first, sample, make)
         return made - before
 
     def _one(self, row: Row | BadRow, prompt: Prompt | BadRow, raw: bytes | None) -> bool:
@@ -241,7 +241,14 @@ class _Walk:
             self.see(self.split.name, row, prompt, rendered)
         return isinstance(prompt, Prompt)
 
-    def _of_file(self, part: Part, broken: list[str], read: int, sample: list[Row]) -> None:
+    def _of_file(
+        self,
+        part: Part,
+        broken: list[str],
+        read: int,
+        sample: list[Row],
+        make: columns.Columns | None,
+    ) -> None:
         """What is to be said of a file as a whole, now that it is read."""
         if broken:
             said = broken[0].removeprefix(f"{part.path}: ").removeprefix(f"{part.path} ")
@@ -252,7 +259,9 @@ class _Walk:
         if part.path is not None:
             for kind, line, said in faults.file_notes(part.path):
                 self.fault("warning", kind, part.name, line, said)
-        if options := {"choices", "options"} & {name for row in sample for name in row.value}:
+        there = {name for row in sample for name in row.value}
+        chosen = make is not None and "choice" in (make.kind, make.found)
+        if not chosen and (options := {"choices", "options"} & there):
             said = f"column '{min(options)}' is not part of the question: models will not see it"
             self.fault("warning", "options not shown", part.name, 0, said)
 
@@ -261,14 +270,15 @@ class _Walk:
         if not sample:
             return None
         keys = query.parse(self.split.source).keys
-        named = {role: keys.get(role, "") for role in ("question", "gold", "domain", "id")}
         try:
-            mapping = columns.choose([row.value for row in sample], named, where=part.source)
+            made = columns.bind([row.value for row in sample], keys, where=part.source)
         except DataError as error:
             self.fault("file", "no such column", part.name, 0, f"{error}{_other_comma(sample)}")
             return None
-        self.split.mapping = mapping
-        return columns.Columns(mapping, keys.get("kind", ""), keys.get("lang", ""))
+        self.split.mapping = made.mapping
+        if (note := made.note()) and note not in self.split.notes:
+            self.split.notes.append(note)
+        return made
 
     def _prompt(
         self, row: Row | BadRow, make: columns.Columns | None, part: Part

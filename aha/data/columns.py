@@ -1,22 +1,24 @@
 """From a row, however its columns are named, to a Prompt, or to a reason why not.
 
 The names that public data sets use are known; which column became what is returned as a mapping,
-to be shown. Query keys name columns outright; a dotted name reaches into nested objects.
+to be shown. Query keys name columns outright; a dotted name reaches into nested objects. Rows with
+tests, options, or names of knights and knaves are told by their columns (`bind`).
 
-Holds not: reading files (`readers.py`), counting and deciding when a source is too broken
-(`sources.py`), judging answers.
+Holds not: reading files (`readers.py`), what a kind makes of its row (`code_rows.py`, `choice_rows.py`,
+`value_rows.py`), counting and deciding when a source is too broken (`sources.py`), judging answers.
 """
 
 import difflib
 import json
-import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from aha.data import cells, choice_rows, code_rows, query, value_rows
+from aha.data.cells import Made, Unusable
 from aha.data.readers import BadRow, Row
-from aha.errors import DataError
+from aha.data.value_rows import final_answer
+from aha.errors import ConfigError, DataError
 from aha.records import Prompt
 
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -37,14 +39,16 @@ KNOWN: dict[str, tuple[str, ...]] = {
 }
 """Column names by role; of several, the first that most rows have is taken."""
 REQUIRED = ("question", "gold")
-KINDS = ("math", "exact", "countdown")
+KINDS = ("math", "exact", "countdown", "code", "choice", "numeric", "knights", "code_io")
 """Graders that a row may ask for."""
 
-_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
-
-
-class Unusable(Exception):
-    """Why a row cannot be used: (column, reason)."""
+Fits = Callable[[Mapping[str, Any], str], bool]
+_OF_KIND: dict[str, tuple[tuple[str, ...], tuple[str, ...], Fits]] = {
+    "code": (code_rows.QUESTIONS, code_rows.GOLDS, code_rows.fits),
+    "choice": (KNOWN["question"], choice_rows.GOLDS, choice_rows.fits),
+    "knights": (KNOWN["question"], value_rows.KNIGHTS, value_rows.fits_knights),
+}
+"""By kind: columns that may hold question and gold, and whether one does hold such a gold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +58,40 @@ class Columns:
     mapping: dict[str, str]
     """Role -> column, for the roles that a column plays."""
     kind: str = ""
-    """Overrides the rows' kind; "" takes theirs, or math."""
+    """Overrides the rows' kind; "" takes theirs, or `found`, or math."""
     lang: str = ""
     """Overrides the rows' language."""
+    found: str = ""
+    """The kind that the columns show; "" if they show none."""
+    tolerance: float | None = None
+    """Relative, of numeric golds whose row names none."""
+    shuffle: bool = False
+    """Put the options of a choice into an order that the problem's id decides."""
 
     def prompt(self, row: Row, *, spare_id: str, source: str) -> Prompt | BadRow:
         """The row as a Prompt; `spare_id` is used if it has no id of its own."""
         try:
             question = self._question(row.value)
-            kind = self.kind or self._word(row.value, "kind") or "math"
+            kind = self.kind or self._word(row.value, "kind") or self.found or "math"
             if kind not in KINDS:
                 raise Unusable(
-                    self.mapping.get("kind", ""), f"no grader for kind '{kind}' ({_listed(KINDS)})"
+                    self.mapping.get("kind", ""),
+                    f"no grader for kind '{kind}' ({cells.listed(KINDS)})",
                 )
+            own_id = self._word(row.value, "id") or spare_id
+            made = self._made(row.value, kind, question, own_id)
             return Prompt(
-                id=self._word(row.value, "id") or spare_id,
-                question=question,
-                gold=self._gold(row.value, kind),
+                id=own_id,
+                question=made.question,
+                gold=made.gold,
                 kind=kind,
                 source=source,
                 lang=self.lang or self._word(row.value, "lang"),
                 domain=self._word(row.value, "domain"),
                 columns={
-                    name: _plain(value)
+                    name: cells.plain(value)
                     for name, value in row.value.items()
-                    if name not in self.mapping.values()
+                    if name not in self.mapping.values() and name not in made.used
                 },
             )
         except Unusable as why:
@@ -87,34 +100,121 @@ class Columns:
         except RecursionError:
             return BadRow(row.file, row.line, "nested too deeply")
 
+    def note(self) -> str:
+        """What a user should know of the kind that was found; "" if none was."""
+        if not self.found:
+            return ""
+        return f"kind {self.found}, told by the columns; kind= names another"
+
     def _question(self, value: Mapping[str, Any]) -> str:
         column = self.mapping["question"]
-        asked = _reach(value, column)
+        asked = cells.reach(value, column)
         if isinstance(asked, (list, tuple)):
             asked = _last_user_message(asked, column)
-        return _text(asked, column)
+        return cells.text(asked, column)
+
+    def _made(self, value: Mapping[str, Any], kind: str, question: str, own_id: str) -> Made:
+        gold = self.mapping["gold"]
+        if kind == "code":
+            lang = self.lang or self._word(value, "lang")
+            asked = self.mapping["question"]
+            return code_rows.read(value, question, asked=asked, gold=gold, lang=lang)
+        if kind == "choice":
+            return choice_rows.read(value, question, gold=gold, seed=own_id, shuffle=self.shuffle)
+        if kind == "numeric":
+            return value_rows.numeric(value, question, gold=gold, tolerance=self.tolerance)
+        if kind == "knights":
+            return value_rows.knights(value, question, gold=gold)
+        if kind == "code_io":
+            return value_rows.code_io(value, question, gold=gold)
+        return Made(question, self._gold(value, kind))
 
     def _gold(self, value: Mapping[str, Any], kind: str) -> str:
         column = self.mapping["gold"]
-        gold = _reach(value, column)
+        gold = cells.reach(value, column)
         if isinstance(gold, (list, tuple)) and len(gold) == 1:
             gold = gold[0]
         if kind == "countdown" and isinstance(gold, dict):
-            return json.dumps(_plain(gold), ensure_ascii=False)
-        text = _text(_number(gold, column), column)
+            return json.dumps(cells.plain(gold), ensure_ascii=False)
+        text = cells.text(cells.number(gold, column), column)
         return final_answer(text) if kind == "math" else text
 
     def _word(self, value: Mapping[str, Any], role: str) -> str:
         """A short optional text; a missing or null one is ""."""
         column = self.mapping.get(role)
-        found = _reach(value, column, missing=None) if column else None
+        found = cells.reach(value, column, missing=None) if column else None
         if column is None or found is None or found == "":
             return ""
-        return _text(_number(found, column), column)
+        return cells.text(cells.number(found, column), column)
+
+
+def fixed(keys: Mapping[str, str], *, where: str) -> Columns:
+    """What the keys of a source fix for all its rows; the columns are not known yet.
+
+    Raises:
+        ConfigError: a value that cannot be, or keys of different kinds.
+    """
+    kind = keys.get("kind", "")
+    if kind and kind not in KINDS:
+        raise ConfigError(f"{where}: kind={kind}: write {', '.join(KINDS)}")
+    tolerance = None
+    if "tolerance" in keys:
+        tolerance = query.number(keys["tolerance"], where=f"{where}?tolerance")
+        if not 0 <= tolerance < 1:
+            raise ConfigError(f"{where}?tolerance={tolerance:g}: write a share from 0 to below 1")
+        if kind not in ("", "numeric"):
+            raise ConfigError(f"{where}: tolerance= is for kind=numeric, not for kind={kind}")
+        kind = "numeric"
+    shuffle = query.truth(keys.get("shuffle", "false"), where=f"{where}?shuffle")
+    if shuffle and kind not in ("", "choice"):
+        raise ConfigError(f"{where}: shuffle= is for kind=choice, not for kind={kind}")
+    lang = keys.get("lang", "")
+    return Columns({}, kind, lang, tolerance=tolerance, shuffle=shuffle)
+
+
+def bind(rows: Sequence[Mapping[str, Any]], keys: Mapping[str, str], *, where: str) -> Columns:
+    """How the rows of a file become problems, from a sample of them and the keys of the source.
+
+    The kind is that of the keys, else of the rows' column, else what most rows show: tests (code),
+    names and who is a knight (knights), a form of code_io, options of which one is right (choice).
+
+    Raises:
+        DataError, ConfigError: see `choose` and `fixed`.
+    """
+    made = fixed(keys, where=where)
+    named = {role: keys.get(role, "") for role in ("question", "gold", "domain", "id")}
+    declared = [row["kind"] for row in rows if isinstance(row.get("kind"), str)]
+    found = "" if made.kind or declared else _shown(rows, named["gold"])
+    kind = made.kind or found or (max(declared, key=declared.count) if declared else "")
+    return replace(made, mapping=choose(rows, named, where=where, kind=kind), found=found)
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], gold: str) -> str:
+    """The kind that at least half of the rows show by their columns, or ""."""
+
+    def any_of(fits: Fits, names: Sequence[str], row: Mapping[str, Any]) -> bool:
+        return any(fits(row, name) for name in ([gold] if gold else names) if cells.has(row, name))
+
+    def is_code_io(row: Mapping[str, Any], name: str) -> bool:
+        return value_rows.is_code_io(cells.reach(row, name))
+
+    shown: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "code": lambda row: any_of(code_rows.fits, code_rows.GOLDS, row),
+        "knights": lambda row: gold in ("", "solution") and value_rows.is_knights(row),
+        "code_io": lambda row: any_of(is_code_io, ("gold", "ground_truth"), row),
+        "choice": lambda row: (
+            choice_rows.has_options(row) and any_of(choice_rows.fits, choice_rows.GOLDS, row)
+        ),
+    }
+    for kind, is_one in shown.items():
+        count = sum(is_one(row) for row in rows)
+        if count and 2 * count >= len(rows):
+            return kind
+    return ""
 
 
 def choose(
-    rows: Sequence[Mapping[str, Any]], chosen: Mapping[str, str], *, where: str
+    rows: Sequence[Mapping[str, Any]], chosen: Mapping[str, str], *, where: str, kind: str = ""
 ) -> dict[str, str]:
     """The mapping role -> column, from a sample of rows and the columns that the query names.
 
@@ -123,47 +223,34 @@ def choose(
     """
     mapping: dict[str, str] = {}
     there = sorted({name for row in rows for name in row})
-    for role, candidates in KNOWN.items():
+    questions, golds, fits = _OF_KIND.get(kind, (KNOWN["question"], KNOWN["gold"], cells.has))
+    for role, candidates in {**KNOWN, "question": questions, "gold": golds}.items():
         if column := chosen.get(role, ""):
-            if not any(_has(row, column) for row in rows):
+            if not any(cells.has(row, column) for row in rows):
                 near = difflib.get_close_matches(column, there, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"columns: {_listed(there)}"
+                hint = f"did you mean '{near[0]}'?" if near else f"columns: {cells.listed(there)}"
                 raise DataError(f"{where}: no column '{column}' for {role}; {hint}")
             mapping[role] = column
             continue
         taken = set(mapping.values()) | set(chosen.values())
-        counts = {
-            name: sum(_has(row, name) for row in rows) for name in candidates if name not in taken
-        }
-        usual = [name for name, count in counts.items() if 2 * count >= len(rows) and count]
-        seldom = [name for name, count in counts.items() if count]
-        if usual or seldom:
-            mapping[role] = (usual or seldom)[0]
+        free = [name for name in candidates if name not in taken]
+        best = (role == "gold" and _usual(rows, free, fits)) or _usual(rows, free, cells.has)
+        if best:
+            mapping[role] = best
         elif role in REQUIRED:
             raise DataError(
-                f"{where}: no column is known to hold the {role}; columns: {_listed(there)}. "
-                f"Name it: ?{role}=COLUMN (known names: {_listed(candidates)})"
+                f"{where}: no column is known to hold the {role}; columns: {cells.listed(there)}. "
+                f"Name it: ?{role}=COLUMN (known names: {cells.listed(candidates)})"
             )
     return mapping
 
 
-def final_answer(gold: str) -> str:
-    """The answer at the end of a worked solution; other text comes back as it is.
-
-    `... #### 1,234` gives 1234 (GSM8K); a text with \\boxed{} gives what is in the last one (MATH).
-    """
-    if "####" in gold:
-        last = gold.rsplit("####", 1)[1].strip()
-        last = last.replace(",", "") if _GROUPED.fullmatch(last) else last
-        return last or gold
-    start = gold.rfind("\\boxed{")
-    if start >= 0:
-        depth = 0
-        for end in range(start + len("\\boxed"), len(gold)):
-            depth += {"{": 1, "}": -1}.get(gold[end], 0)
-            if depth == 0:
-                return gold[start + len("\\boxed{") : end].strip() or gold
-    return gold
+def _usual(rows: Sequence[Mapping[str, Any]], names: Sequence[str], fits: Fits) -> str:
+    """The first column that fits in at least half of the rows, else the first that fits in any."""
+    counts = {name: sum(fits(row, name) for row in rows) for name in names}
+    usual = [name for name, count in counts.items() if 2 * count >= len(rows) and count]
+    seldom = [name for name, count in counts.items() if count]
+    return next(iter(usual or seldom), "")
 
 
 def has_system(value: Any) -> bool:
@@ -183,7 +270,7 @@ def _last_user_message(messages: Sequence[Any], column: str) -> Any:
     roles = [str(message["role"]) for message in turns]
     if roles != ["user"]:
         raise Unusable(
-            column, f"several turns or none ({_listed(roles)}): one user message is needed"
+            column, f"several turns or none ({cells.listed(roles)}): one user message is needed"
         )
     content = turns[0].get("content")
     if isinstance(content, (list, tuple)):
@@ -191,84 +278,3 @@ def _last_user_message(messages: Sequence[Any], column: str) -> Any:
             raise Unusable(column, "a message with parts that are not text")
         content = "".join(str(part.get("text") or "") for part in content)
     return content
-
-
-_RAISE = object()
-_ABSENT = object()
-
-
-def _reach(value: Mapping[str, Any], column: str, *, missing: Any = _RAISE) -> Any:
-    """The value of a column; `a.b` looks inside column a if there is none of that whole name.
-
-    Raises:
-        Unusable: it is not there (unless `missing` says what to return then).
-    """
-    if column in value:
-        return value[column]
-    found: Any = value
-    for part in column.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            if missing is _RAISE:
-                raise Unusable(column, "missing key")
-            return missing
-        found = found[part]
-    return found
-
-
-def _has(row: Mapping[str, Any], column: str) -> bool:
-    return _reach(row, column, missing=_ABSENT) is not _ABSENT
-
-
-def _number(value: Any, column: str) -> Any:
-    """Numbers as text: 42 and 42.0 give "42"; text and everything else unchanged."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Unusable(column, f"{value} is not a number that can be compared")
-    if isinstance(value, float) and not (value.is_integer() and abs(value) < 1e15):
-        return repr(value)
-    try:
-        return str(int(value))
-    except ValueError as error:  # thousands of digits
-        raise Unusable(column, str(error)) from error
-
-
-def _text(value: Any, column: str) -> str:
-    """Usable text, stripped of outer white space.
-
-    Raises:
-        Unusable: wrong type, empty, a NUL byte, a lone surrogate.
-    """
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise Unusable(column, f"wrong type: {kind}, text is needed")
-    value = value.strip()
-    if not value:
-        raise Unusable(column, "empty")
-    if "\0" in value:
-        raise Unusable(column, "NUL byte")
-    if not value.isascii():
-        for place, sign in enumerate(value):
-            if "\udc80" <= sign <= "\udcff":
-                raise Unusable(column, f"invalid UTF-8 or lone surrogate at character {place + 1}")
-            if "\ud800" <= sign <= "\udfff":
-                raise Unusable(column, f"lone surrogate at character {place + 1}")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold; other values as text, raw bytes as their number."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (bytes, bytearray)):
-        return f"<{len(value)} bytes>"
-    return str(value)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
-    return f"{shown}, ..." if len(names) > 12 else shown

@@ -80,6 +80,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (r"^not CSV", "not CSV"),
     (r"fields under a header of", "wrong field count"),
     (r"^missing key", "missing key"),
+    (r"^wrong type: .*, tests are needed$", "tests"),
     (r"^wrong type", "wrong type"),
     (
         r"^empty list of messages|^a list, but not|^several turns|parts that are not text",
@@ -87,6 +88,10 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ),
     (r"^empty$", "empty"),
     (r"^no grader for kind", "unknown kind"),
+    (r"^tests: ", "tests"),
+    (r"^options: ", "options"),
+    (r"^knights: ", "knights"),
+    (r"^tolerance: ", "tolerance"),
     (r"number that can be compared|digits", "number"),
     (r"^id '", "duplicate id"),
     (r"above max_prompt_", "too long"),

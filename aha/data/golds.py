@@ -4,15 +4,17 @@ Two questions are put to the grader for each problem of kind math: the gold in a
 "correct", and a different answer must not be an "error" (the same text on both sides is correct
 even where nobody can read it). Golds come from outside, so they are graded in processes that can
 be killed. Of the other kinds, the gold must be one that their grader reads, and the problem's own
-answer, where it has one (`own_answer`), must be right.
+answer, where it has one (`own_answer`), must be right. Of programs, one that does nothing must fail.
 
-Not covered: whether the gold is true.
+Not covered: whether the gold is true; whether tests are many enough.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
+from aha.data.code_rows import STUB, fenced
 from aha.records import Grade, Prompt
 from aha.rewards.workers import GraderPool
 
@@ -20,17 +22,24 @@ OTHER = "-7391.25"
 """An answer that is hardly ever right."""
 AHEAD = 256
 """Cases under way before verdicts are waited for."""
+SOLUTIONS = ("solution", "canonical_solution", "reference_solution")
+"""Columns that may hold a program that passes."""
 _EXPRESSION = re.compile(r"\s*[-(\d][-+*/×÷·−()\d\s]*(?:=\s*\d+\s*)?")
 
 
 def own_answer(prompt: Prompt) -> str | None:
     """An answer that the problem itself calls right; None where it names none.
 
-    math, exact: the gold. gym: the package's answer. countdown: the column `solution`, where it is
-    one expression and not a tale of how to find it.
+    math, exact: the gold. choice, numeric, knights, code_io: what it says. gym: the package's answer.
+    code: the program of a column `solution`, fenced. countdown: the column `solution`, where it is one
+    expression and not a tale of how to find it.
     """
     if prompt.kind in ("math", "exact"):
         return prompt.gold
+    if prompt.kind in ("choice", "numeric", "knights", "code_io"):
+        return _said(prompt)
+    if prompt.kind == "code":
+        return _program(prompt)
     if prompt.kind == "gym":
         answer = prompt.columns.get("answer")
         return None if answer is None else str(answer)
@@ -38,6 +47,41 @@ def own_answer(prompt: Prompt) -> str | None:
     if isinstance(solution, str) and _EXPRESSION.fullmatch(solution):
         return solution
     return None
+
+
+def _said(prompt: Prompt) -> str | None:
+    """The answer that a gold of a kind of its own names."""
+    try:
+        gold = json.loads(prompt.gold)
+    except ValueError:
+        gold = None
+    if not isinstance(gold, dict):
+        return prompt.gold.partition("±")[0].strip()  # a letter, a number
+    if prompt.kind == "choice":
+        return str(gold["answer"])
+    if prompt.kind == "knights":
+        words = {True: "knight", False: "knave"}
+        pairs = zip(gold["names"], gold["solution"], strict=True)
+        return "\n".join(f"{name} is a {words[knight]}" for name, knight in pairs)
+    if gold.get("form") == "input":
+        return None
+    return str(gold["value"])
+
+
+def _program(prompt: Prompt) -> str | None:
+    """The reference program as a block of code; a body alone completes the stub that was asked about."""
+    program = next((prompt.columns[name] for name in SOLUTIONS if name in prompt.columns), None)
+    tests = json.loads(prompt.gold)
+    if program is None and tests.get("form") == "assert" and "entry" not in tests:
+        program = prompt.columns.get("code")  # MBPP
+    if not isinstance(program, str) or not program.strip():
+        return None
+    if "```" in program:
+        return program
+    stub = str(tests.get("setup", ""))
+    if program.lstrip("\r\n")[0].isspace() and stub.endswith(STUB):
+        program = stub.removesuffix(STUB) + program
+    return fenced(program)
 
 
 class GoldCheck:
@@ -59,7 +103,7 @@ class GoldCheck:
         self.failed = 0
         self._say, self._tag = say, answer_tag
         self._pool = GraderPool(workers=workers, seconds=seconds)
-        self._open: dict[int, tuple[Any, str, list[tuple[str, Grade]]]] = {}
+        self._open: dict[int, tuple[Any, str, str, list[tuple[str, Grade]]]] = {}
 
     def __enter__(self) -> "GoldCheck":
         return self
@@ -79,7 +123,7 @@ class GoldCheck:
             answers["own"] = f"\\boxed{{{own}}}" if prompt.kind == "math" else own
         number = self.checked
         self.checked += 1
-        self._open[number] = (where, gold, [])
+        self._open[number] = (where, gold, prompt.kind, [])
         for name, answer in answers.items():
             self._pool.submit(
                 f"{number} {name} {len(answers)}",
@@ -93,23 +137,27 @@ class GoldCheck:
     def _take(self, verdicts: list[tuple[str, Grade]]) -> None:
         for key, grade in verdicts:
             number, name, count = key.split()
-            where, gold, seen = self._open[int(number)]
+            where, gold, kind, seen = self._open[int(number)]
             seen.append((name, grade))
             if len(seen) == int(count):
                 del self._open[int(number)]
-                self._judge(where, gold, dict(seen))
+                self._judge(where, gold, kind, dict(seen))
 
-    def _judge(self, where: Any, gold: str, seen: dict[str, Grade]) -> None:
+    def _judge(self, where: Any, gold: str, of: str, seen: dict[str, Grade]) -> None:
         own, other = seen.get("own"), seen.get("other")
         shown = gold if len(gold) <= 60 else f"{gold[:60]}..."
         failed = next((g for g in (other, own) if g is not None and g.failed), None)
         if failed is not None and failed.status == "timeout":
             kind, said = "gold too slow", "the grader needs too long for this gold"
+        elif failed is not None and failed.reason.startswith("no_sandbox"):
+            kind, said = "gold not checked", f"programs cannot be run here ({failed.reason})"
         elif failed is not None:
             kind, said = "gold unreadable", f"the grader cannot read this gold ({failed.reason})"
         elif own is not None and own.status != "correct":
             kind = "gold not accepted"
             said = f"the grader does not accept the problem's own answer ({own.reason})"
+        elif of == "code" and other is not None and other.status == "correct":
+            kind, said = "gold passes all", "the tests pass a program that does nothing"
         else:
             return
         self.failed += 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aha.config import DataConfig
 from aha.data import check, templates
 from aha.data.check import Report
+from aha.data.golds import own_answer
 from aha.data.readers import BadRow, Row
 from aha.data.templates import Template
 from aha.errors import DataError, ModelError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WORKED = ("solution", "response", "completion", "output", "rationale", "reasoning")
-"""Columns that may hold a worked answer; the gold's own column comes first."""
+"""Columns that may hold a worked answer; the gold's own column comes first, for kind math."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,10 @@ def _shown(
 
 def _worked(value: Mapping[str, Any], prompt: Prompt, gold: str) -> tuple[str, str]:
     """A worked answer in the row, and where it is from."""
-    for name in (gold, *WORKED):
+    if prompt.kind == "code":
+        program = own_answer(prompt)
+        return (program, "the row's own program") if program else ("", "")
+    for name in (gold, *WORKED) if prompt.kind in ("math", "exact") else WORKED:
         found = value.get(name)
         if isinstance(found, str) and found.strip() and found.strip() != prompt.gold:
             return found.strip(), f"column '{name}'"

@@ -16,7 +16,7 @@ from aha.config import DataConfig
 from aha.data import columns, query, readers, sources
 from aha.data.readers import BadRow, Row
 from aha.data.tasks import gym
-from aha.errors import ConfigError, DataError
+from aha.errors import DataError
 from aha.records import Prompt
 
 Side = Literal["train", "heldout", "named"]
@@ -65,9 +65,7 @@ def splits(source: str, side: Side, config: DataConfig) -> tuple[list[Found], st
         return _made(source, side, config)
     query.take_weight(asked)  # of no account to one source
     query.refuse_unknown(asked.keys, sources.ROW_KEYS, where=f"data source {asked.where}")
-    kind = asked.keys.get("kind", columns.KINDS[0])
-    if kind not in columns.KINDS:
-        raise ConfigError(f"{source}: kind={kind}: write {', '.join(columns.KINDS)}")
+    columns.fixed(asked.keys, where=source)
     limit(source)
     path = Path(asked.where).expanduser()
     folder = _is_folder(path)

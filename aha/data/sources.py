@@ -29,7 +29,10 @@ from aha.records import Prompt
 TRAIN = ("train", "training")
 HELDOUT = ("heldout", "test", "validation", "valid", "val", "dev", "eval")
 """Names of the held-out split; of several in a folder, the first is taken."""
-ROW_KEYS = ("question", "gold", "kind", "lang", "domain", "id", "split", "n", "name")
+ROW_KEYS = (
+    *("question", "gold", "kind", "lang", "domain", "id", "split", "n", "name"),
+    *("tolerance", "shuffle"),
+)
 SHOWN = 5
 """Broken rows that an error lists."""
 
@@ -91,9 +94,7 @@ def load(source: str, *, split: str, config: DataConfig) -> Loaded:
         return _load_task(source, asked, side)
     query.refuse_unknown(asked.keys, ROW_KEYS, where=f"data source {asked.where}")
     limit = limit_of(asked)
-    kind = asked.keys.get("kind", columns.KINDS[0])
-    if kind not in columns.KINDS:
-        raise ConfigError(f"{source}: kind={kind}: write {', '.join(columns.KINDS)}")
+    columns.fixed(asked.keys, where=source)
     inputs, files = inputs_of(asked, side, config, source)
     return _collect(source, side, asked, inputs, files=files, limit=limit, config=config)
 
@@ -259,7 +260,13 @@ def _collect(
     systems = 0
     mapping: dict[str, str] = {}
     make: columns.Columns | None = None
-    named = {role: asked.keys.get(role, "") for role in ("question", "gold", "domain", "id")}
+    told: dict[str, None] = {}
+
+    def bound(sample: list[Row], where: str) -> columns.Columns:
+        made = columns.bind([row.value for row in sample], asked.keys, where=where)
+        if note := made.note():
+            told[note] = None
+        return made
 
     def refuse_if_broken() -> None:
         read = len(prompts) + len(bad)
@@ -271,15 +278,12 @@ def _collect(
             break
         rows, sample = readers.peek(each.rows)
         if sample:  # files of one source may name their columns differently
-            mapping = columns.choose([row.value for row in sample], named, where=each.source)
-            make = columns.Columns(mapping, asked.keys.get("kind", ""), asked.keys.get("lang", ""))
+            make = bound(sample, each.source)
         for row in rows:
             if isinstance(row, Row):
                 if make is None:  # thousands of broken rows came first
-                    mapping = columns.choose([row.value], named, where=each.source)
-                    make = columns.Columns(
-                        mapping, asked.keys.get("kind", ""), asked.keys.get("lang", "")
-                    )
+                    make = bound([row], each.source)
+                mapping = make.mapping
                 prompt = make.prompt(row, spare_id=f"{each.stem}-{row.line}", source=each.source)
                 if isinstance(prompt, Prompt):
                     if prompt.id not in ids:
@@ -301,7 +305,7 @@ def _collect(
     if not prompts:
         what = "; ".join(str(row) for row in bad[:SHOWN]) or "no rows"
         raise DataError(f"{source} ({side}) holds no problem: {what}")
-    notes = []
+    notes = list(told)
     if limit is not None and len(prompts) < limit:
         notes.append(f"n={limit} was asked for, but it has only {len(prompts)} usable rows")
     if options := {"choices", "options"} & prompts[0].columns.keys():

@@ -17,6 +17,7 @@ from typing import Any
 
 from aha import files
 from aha.config import EvalConfig
+from aha.data.areas import area
 from aha.errors import RunError
 from aha.evals import passk
 from aha.records import Grade, Group, Rendered, Rollout, Scored
@@ -152,7 +153,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> 
     while k <= most:
         numbers[f"pass_at_{k}"] = passk.pass_at_k(problems, k).value
         k *= 2
-    by = {key: _by(judged, key) for key in ("lang", "domain")}
+    by = {key: _by(judged, key) for key in ("lang", "area", "domain")}
     return Result(numbers, dict(receipt), {key: table for key, table in by.items() if table})
 
 
@@ -185,7 +186,11 @@ def regrade(folder: Path, graders: Graders, *, mode: str | None = None) -> Resul
 def as_metrics(result: Result) -> dict[str, float]:
     """The held-out metrics of a training run."""
     n = result.numbers
-    return {
+    areas = {
+        f"area/{name}/heldout": table["pass_at_1"]
+        for name, table in result.by.get("area", {}).items()
+    }
+    return areas | {
         "heldout/pass_at_1": n["pass_at_1"],
         "heldout/pass_at_1_low": n["pass_at_1_low"],
         "heldout/pass_at_1_high": n["pass_at_1_high"],
@@ -195,10 +200,12 @@ def as_metrics(result: Result) -> dict[str, float]:
     }
 
 
-def _unscored(rollout: Rollout, prefill: str, grade: Grade) -> Scored:
-    return Scored(
-        rollout=rollout, grade=grade, parts={}, reward=grade.score, valid=not grade.failed
+def _unscored(question: Rendered, rollouts: Sequence[Rollout], grades: Sequence[Grade]) -> Group:
+    scored = tuple(
+        Scored(rollout=rollout, grade=grade, parts={}, reward=grade.score, valid=not grade.failed)
+        for rollout, grade in zip(rollouts, grades, strict=True)
     )
+    return Group(rendered=question, scored=scored)
 
 
 def _rows(group: Group) -> list[dict[str, Any]]:
@@ -212,6 +219,7 @@ def _rows(group: Group) -> list[dict[str, Any]]:
             "kind": prompt.kind,
             "lang": prompt.lang,
             "domain": prompt.domain,
+            "area": area(prompt),
             "prefill": group.rendered.prefill,
             "response": s.rollout.text,
             "tokens": len(s.rollout.token_ids),
@@ -272,13 +280,13 @@ def by_problem(rows: Sequence[Mapping[str, Any]]) -> dict[str, passk.Problem]:
 
 def _by(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, float]]:
     """pass@1 by the values of `key`; {} if there are not at least two."""
-    values = sorted({row[key] for row in rows})
+    values = sorted({row.get(key, "") for row in rows})
     if len(values) < 2:
         return {}
     table = {}
     for value in values:
         estimate = passk.pass_at_1(
-            list(by_problem([row for row in rows if row[key] == value]).values())
+            list(by_problem([row for row in rows if row.get(key, "") == value]).values())
         )
         table[value or "other"] = {
             "pass_at_1": estimate.value,

@@ -241,6 +241,7 @@ def quiet() -> None:
     transformers.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*checkpoint.*use_reentrant.*")
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated.*")
 
 
 def _short(error: BaseException) -> str:

@@ -26,6 +26,8 @@ UNPARSED, FAILED, CUT, INFORMATIVE, MIXED = 0.20, 0.01, 0.30, 0.10, 0.20
 ENTROPY_FLOOR = 0.02  # nats a token: about 1 token in 200 is still a choice
 KL_FLOOR, KL_JUMP = 0.05, 5.0
 RATIO_BAND = 0.1
+REWARD_ROSE = 0.1  # since the first evaluation
+SEVERAL, SAME, EMPTY = 0.05, 0.5, 0.2  # shares of answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,78 @@ def hacking(rows: Sequence[Row]) -> str | None:
     return None
 
 
+def reward_without_skill(rows: Sequence[Row]) -> str | None:
+    seen = [row for row in rows if _number(row.get("heldout/pass_at_1")) is not None]
+    if len(seen) < 2 or rows[-1] is not seen[-1]:
+        return None
+    first, now = seen[0], seen[-1]
+    high = _number(first.get("heldout/pass_at_1_high"))
+    earlier, later = _reward_until(rows, first), _reward_until(rows, now)
+    if high is None or earlier is None or later is None or later - earlier <= REWARD_ROSE:
+        return None
+    fell = now["heldout/pass_at_1"] < first["heldout/pass_at_1"] - 0.02
+    if now["heldout/pass_at_1"] > high or fell:  # it learns; or `hacking` says what happens
+        return None
+    return (
+        f"the reward rose from {earlier:.2f} to {later:.2f} since step {first['step']}, held-out pass@1 "
+        f"stayed at {_percent(now['heldout/pass_at_1'])} (was {_percent(first['heldout/pass_at_1'])}, "
+        "within its interval): what is paid for is not what is measured. Read the best-paid answers."
+    )
+
+
+def enumeration(rows: Sequence[Row]) -> str | None:
+    share = _mean(rows, "suspect/several/share")
+    if share is not None and share > SEVERAL:
+        return (
+            f"{_percent(share)} of the answers give three answers or more. Only the last one counts, "
+            "so it does not pay; see what makes the model do it."
+        )
+    return None
+
+
+def duplicates(rows: Sequence[Row]) -> str | None:
+    share, right = (
+        _mean(rows, "suspect/duplicates/share", K),
+        _mean(rows, "reward/accuracy/mean", K),
+    )
+    if share is not None and share > SAME and (right is None or right < 0.9):
+        return (
+            f"{_percent(share)} of the answers are the same text as another one of their group: there "
+            "is little left to compare. Raise the temperature or clip_high; look at the entropy."
+        )
+    return None
+
+
+def empty_thinking(rows: Sequence[Row]) -> str | None:
+    share = _mean(rows, "suspect/empty/share")
+    if share is not None and share > EMPTY:
+        return (
+            f"{_percent(share)} of the answers have thinking tags with nothing in them. The format "
+            "reward does not pay for them; take harder problems, or look at the template."
+        )
+    return None
+
+
+def echo(rows: Sequence[Row]) -> str | None:
+    share = _mean(rows, "suspect/echo/share")
+    if share is not None and share > EMPTY:
+        return f"in {_percent(share)} of the answers the thinking only says the question again."
+    return None
+
+
+def length_jump(rows: Sequence[Row]) -> str | None:
+    lengths, right = _last(rows, "rollout/tokens/mean", LONG), _rise(rows, "reward/accuracy/mean")
+    if not lengths:
+        return None
+    before, now = fmean(lengths[: LONG // 2]), fmean(lengths[-K:])
+    if now > 2 * before and (right is None or right < 0.01):
+        return (
+            f"answers grew from {before:.0f} to {now:.0f} tokens and accuracy did not rise. Look for "
+            "repetition (text/repetition/mean); an overlong penalty or `repetition` may help."
+        )
+    return None
+
+
 def length_collapse(rows: Sequence[Row]) -> str | None:
     name = "rollout/terminated_tokens/mean"
     lengths, right = _last(rows, name, LONG), _rise(rows, "reward/accuracy/mean")
@@ -234,6 +308,12 @@ RULES: dict[str, Rule] = {
     "uninformative": uninformative,
     "form_only": form_only,
     "hacking": hacking,
+    "reward_without_skill": reward_without_skill,
+    "enumeration": enumeration,
+    "duplicates": duplicates,
+    "empty_thinking": empty_thinking,
+    "echo": echo,
+    "length_jump": length_jump,
     "length_collapse": length_collapse,
     "entropy": entropy,
     "kl_jump": kl_jump,

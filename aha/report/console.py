@@ -343,6 +343,15 @@ def cells(row: Row, steps: int, eta: str) -> list[Cell]:
             ("load", _show(row, "pretrain/expert_load/max", ".2f"), 4),
             ("tok/s", _show(row, "rate/update_tokens_per_s", ".0f"), 5),
         ]
+    elif "sft/loss" in row:
+        shown += [
+            ("loss", _show(row, "sft/loss", ".3f"), 6),
+            ("held-out", _show(row, "sft/heldout/loss", ".3f"), 6),
+            ("lr", _show(row, "optim/lr", ".1e"), 7),
+            ("gnorm", _show(row, "optim/grad_norm", ".2f"), 5),
+            ("epoch", _show(row, "data/epoch", ".0f"), 3),
+            ("tok/s", _show(row, "rate/update_tokens_per_s", ".0f"), 5),
+        ]
     else:
         flat = (_percent(row, "group/all_wrong/share"), _percent(row, "group/all_right/share"))
         tokens, p95 = (

@@ -70,6 +70,10 @@ METRICS: dict[str, Metric] = {
     "reward/format/mean": _mean("Reward for the asked form, before its weight."),
     "reward/overlong/mean": _mean("Penalty for length near the cap, 0 or below."),
     "reward/<name>/mean": _mean("Any other reward of the recipe by its name, before its weight."),
+    "area/<name>/reward": _mean("Reward in one area of problems (math, code, logic, ...)."),
+    "area/<name>/correct": _share("Right answers of that area, of those judged."),
+    "area/<name>/tokens": _mean("Tokens of an answer in that area.", "tokens"),
+    "area/<name>/heldout": _share("Held-out pass@1 of that area."),
     "grade/correct/share": _share("Answers that the grader found right."),
     "grade/wrong/share": _share("Answers with an answer part that is not right."),
     "grade/unparsed/share": _share("Answers in which the grader found no answer part."),
@@ -103,6 +107,10 @@ METRICS: dict[str, Metric] = {
     "text/han/share": _share("Chinese characters among the letters of the thinking."),
     "text/mixed/share": _share("Answers whose thinking mixes scripts (5 % or more of a second)."),
     "text/repetition/mean": _share("4-grams of an answer that it already had; mean over answers."),
+    "suspect/duplicates/share": _share("Answers with the same text as another one of their group."),
+    "suspect/several/share": _share("Answers with three boxes or answer tags, or more."),
+    "suspect/empty/share": _share("Answers whose thinking tags hold nothing."),
+    "suspect/echo/share": _share("Answers whose thinking only says the question again."),
     "policy/version": _max("Optimizer steps behind the weights that sampled.", "steps"),
     "policy/loss": _mean("The loss: surrogate plus KL term."),
     "policy/entropy/mean": _mean("Entropy at the answer tokens that were computed.", "nats/token"),
@@ -137,6 +145,9 @@ METRICS: dict[str, Metric] = {
     ),
     "pretrain/tokens/sum": _sum("Tokens of the step.", "tokens"),
     "pretrain/expert_load/max": _max("Load of the busiest expert; 1 is its even share."),
+    "sft/loss": _mean("Cross-entropy of the answers' tokens; mean over the step.", "nats/token"),
+    "sft/heldout/loss": _mean("The same on held-out dialogues.", "nats/token"),
+    "sft/examples/sum": _sum("Answers learned in the step.", "answers"),
     "data/epoch": _max("Passes over the data that are complete.", "epochs"),
     "data/cursor": _max("Place in the order of the current pass.", "rows"),
     "time/step_s": _seconds("Wall clock of the whole step."),
@@ -147,12 +158,19 @@ METRICS: dict[str, Metric] = {
     "time/checkpoint_s": _seconds("Wall clock of writing the checkpoint."),
     "rate/rollout_tokens_per_s": _rate("Answer tokens sampled per second of sampling."),
     "rate/update_tokens_per_s": _rate("Tokens trained on per second of update."),
+    "rate/graded_per_s": Metric(
+        sentence="Answers judged per second that grader processes worked.",
+        unit="answers/s",
+        reduce="sum",
+        volatile=True,
+    ),
     "memory/peak_gb": Metric(
         sentence="Largest memory of the process.", unit="GB", reduce="max", volatile=True
     ),
 }
 
 _REWARD = re.compile(r"reward/[^/\s]+/mean")  # a name from the recipe, whatever it is
+_AREA = re.compile(r"area/[^/\s]+/([a-z]+)")
 
 
 def metric(name: str) -> Metric:
@@ -165,6 +183,8 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     if _REWARD.fullmatch(name):
         return METRICS["reward/<name>/mean"]
+    if (found := _AREA.fullmatch(name)) and (own := f"area/<name>/{found[1]}") in METRICS:
+        return METRICS[own]
     near = difflib.get_close_matches(name, METRICS, n=1)
     hint = f"did you mean {near[0]!r}? Else " if near else ""
     raise KeyError(f"metric {name!r} is not declared: {hint}add it to METRICS with a sentence")

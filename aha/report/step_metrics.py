@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
+from aha.data.areas import area
 from aha.data.thinking import split
 from aha.records import Group, Sample, Scored
 from aha.report.text import measure, summarise
@@ -22,8 +23,8 @@ def of_groups(
         "reward/mean": fmean(rewards) if rewards else None,
         "reward/std": pstdev(rewards) if rewards else None,
     }
-    for name in judged[0].parts if judged else ():
-        values[f"reward/{name}/mean"] = fmean(s.parts[name] for s in judged)
+    for name in dict.fromkeys(name for s in judged for name in s.parts):
+        values[f"reward/{name}/mean"] = fmean(s.parts[name] for s in judged if name in s.parts)
     for status in STATUSES:
         values[f"grade/{status}/share"] = fmean(s.grade.status == status for s in scored)
     values |= _groups(groups)
@@ -31,6 +32,21 @@ def of_groups(
         [abs(s.advantage[0]) for s in samples if s.scored.valid and s.advantage]
     )
     return values | _lengths(scored, groups, think_tag, answer_tag)
+
+
+def by_area(groups: Sequence[Group]) -> dict[str, float | None]:
+    """Reward, right answers and length of each area of problems in a step (data/areas.py)."""
+    areas: dict[str, list[Scored]] = {}
+    for group in groups:
+        areas.setdefault(area(group.rendered.prompt), []).extend(group.scored)
+    values: dict[str, float | None] = {}
+    for name, scored in sorted(areas.items()):
+        judged = [s for s in scored if s.valid]
+        graded = [s for s in scored if not s.grade.failed]
+        values[f"area/{name}/reward"] = _mean([s.reward for s in judged])
+        values[f"area/{name}/correct"] = _mean([float(s.grade.status == "correct") for s in graded])
+        values[f"area/{name}/tokens"] = _mean([len(s.rollout.token_ids) for s in scored])
+    return values
 
 
 def _groups(groups: Sequence[Group]) -> dict[str, float | None]:
@@ -91,6 +107,8 @@ def rollout_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
                     "kind": prompt.kind,
                     "source": prompt.source,
                     "lang": prompt.lang,
+                    "domain": prompt.domain,
+                    "area": area(prompt),
                     "prefill": group.rendered.prefill,
                     "text": s.rollout.text,
                     "tokens": len(s.rollout.token_ids),

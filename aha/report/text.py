@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aha.data.thinking import split
+from aha.rewards.repetition import repeated_share, units
 
 REFLECTION = (
     "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check"
@@ -109,12 +110,7 @@ def repetition(text: str) -> float:
     A unit is a Chinese character, a sign, or up to 16 characters of any other word, so that an
     endless `aaaa` repeats as well.
     """
-    units = _UNIT.findall(text)
-    grams = len(units) - 3
-    if grams < 1:
-        return 0.0
-    different = len(set(zip(units, units[1:], units[2:], units[3:], strict=False)))
-    return (grams - different) / grams
+    return repeated_share(units(text), 4)
 
 
 def summarise(stats: Sequence[TextStats], *, tokens: int) -> dict[str, float | None]:
@@ -147,7 +143,6 @@ _HAN_RUN = re.compile(f"[{_HAN}]+")
 # not after a backslash, and (so that the match cannot start inside a command) not after a letter
 _LATIN_WORD = re.compile(rf"(?<![\\{_LATIN}])[{_LATIN}]{{2,}}")
 _OTHER_WORD = re.compile(rf"[^\W\d_{_HAN}{_LATIN}]{{2,}}")
-_UNIT = re.compile(rf"[{_HAN}]|[^\W{_HAN}]{{1,16}}|[^\w\s]")
 _TAG = re.compile(r"</?[A-Za-z_]{1,32}>")
 # ASCII rules for word and case: Chinese next to a word does not hide it, and no ſ is an s
 _REFLECTION = re.compile(

@@ -3,7 +3,8 @@
     1. the content of the last `\\boxed{}` (or `\\fbox{}`) of the answer part
     2. the content of the last `<answer>`
     3. what follows the last `####`                      (mode "all" only)
-    4. what follows "final answer is", "Answer:", 答案是  (mode "all" only)
+    4. what follows "final answer is", "The correct option is", "Answer:", 答案是, 答：, 故选;
+       without one of these 选C, 所以……是                 (mode "all" only)
     5. nothing: no answer
 
 The answer part is the text after the last `</think>`; an open `<think>` leaves none. A last box or
@@ -38,17 +39,28 @@ _BARE_BOX = re.compile(r"[^$\n]{1,200}")
 _MARK = re.compile(
     r"(?:\b(?:final|correct)\s{1,9}answer\b(?:\W{0,4}(?:is|=|:))|"
     r"\banswer\s{0,9}(?:\*\*|__)?\s{0,9}[:：]|\banswer\s{1,9}is\b|"
-    r"答案(?:是|为|：|:)|答(?:：|:)|"
+    r"\b(?:correct|right|best)\s{1,9}(?:option|choice)\b(?:\W{0,4}(?:is\b|=|:|：))|"
+    r"答案\s?(?:应该|应|就)?(?:是|为|选|：|:)|答(?:：|:)|"
+    r"(?:故|应|所以|因此|综上)\s?选择?\s?(?:：|:|(?=[ (（]{0,2}[A-JＡ-Ｊ]{1,4}(?![A-Za-z])))|"
     r"^[#*_ \t]{1,8}(?:final[ \t]+)?answer[*_ \t]*$)",
     re.IGNORECASE | re.MULTILINE,
 )
+_CONCLUDED = re.compile(
+    r"(?<![不能别勿])选择?\s?[：:]?\s?(?=[(（]?[A-JＡ-Ｊ]{1,4}(?![A-Za-z]))|"
+    r"所以[^。．.，,；;\n]{0,30}?(?:等于|[是为=＝])(?=\s?[-−+$\\(（√\dA-JＡ-Ｊ])"
+)
+"""Weaker than _MARK: looked for only where there is none of those."""
 _LEAD = re.compile(
     r"\A(?:(?:so|thus|therefore|hence)\b[,\s]*)?(?:the\s+)?"
     r"(?:(?:final|correct|required)\s+)?(?:answer|result|option|choice)\s*(?:is\b|equals\b|[:：=])\s*[:：]?\s*|"
-    r"\A(?:所以|因此|故)?\s*(?:最终)?答案(?:是|为|：|:)\s*",
+    r"\A(?:(?:所以|因此|故|综上(?:所述)?)[,，]?\s?)?(?:(?:本题|正确|最终|最后)的?)?"
+    r"答案\s?(?:应该|应|就)?(?:[是为选]\s?[：:]?|[：:])\s*|"
+    r"\A答\s?[:：]\s*|"
+    r"\A正确(?:的)?选项\s?(?:[是为]\s?[：:]?|[：:])\s*|"
+    r"\A(?:(?:所以|因此)?[故应]?选[择项]?)\s?[:：]?\s?(?=[(（]?[A-JＡ-Ｊ]{1,4}(?![A-Za-z]))",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"\.(?:\s+(?=[A-Z])|\s*$)")
+_SENTENCE_END = re.compile(r"\.(?:\s+(?=[A-Z])|\s*$)|[。．](?!\d)")
 _HOPE = re.compile(r"\.?\s{0,9}I hope (?:it|this) is correct\.?.*\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -115,8 +127,10 @@ def unwrap_box(text: str) -> str:
 def lead_off(text: str) -> str:
     """Drop "The answer is" and the like from the front."""
     text = text.strip()
-    match = _LEAD.match(text)
-    return text[match.end() :].strip() if match else text
+    for _ in range(2):  # 答：故选C
+        match = _LEAD.match(text)
+        text = text[match.end() :].strip() if match else text
+    return text
 
 
 def _closing(text: str, opened: int) -> int:
@@ -138,8 +152,11 @@ def _unmarked(part: str) -> Extracted:
         text = _line(part[at + 4 :])
         return Extracted(text or None, "hashes", "" if text else "no_answer")
     last = None
-    for match in _MARK.finditer(part):
-        last = match
+    for pattern in (_MARK, _CONCLUDED):
+        for match in pattern.finditer(part):
+            last = match
+        if last is not None:
+            break
     if last is None:
         return Extracted(None, "none", "no_answer")
     text = _line(part[last.end() :])

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +129,7 @@ def find_program(
             return Extracted(None, "answer_tag", "answer_open")
         text, reason = _last_fence(inside[:end])
         if text is None and reason == "no_answer":
-            text = inside[:end].strip("\n")
+            text = textwrap.dedent(inside[:end]).strip()
         return Extracted(text or None, "answer_tag", "" if text else reason or "answer_empty")
     text, reason = _last_fence(part)
     return Extracted(text, "line" if text else "none", "" if text else reason)
@@ -314,6 +315,11 @@ def start_sandbox() -> Sandbox:
     return _sandbox[0]
 
 
+def forget_sandbox() -> None:
+    """The next program starts another one: this one has failed."""
+    _sandbox.clear()
+
+
 def grade_code(gold: str, found: Extracted) -> Grade:
     """Verdict on a program. Without a sandbox: status "error", never a verdict."""
     if found.text is None:
@@ -327,7 +333,7 @@ def grade_code(gold: str, found: Extracted) -> Grade:
     try:
         verdict = judge_program(start_sandbox(), found.text, tests)
     except RunError as error:
-        _sandbox.clear()
+        forget_sandbox()
         return _ours(f"no_sandbox: {error}", found)
     except (BadTests, plain.NotPlain) as error:
         return _ours(f"gold_unparsed: {error}", found)

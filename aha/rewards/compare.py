@@ -1,7 +1,8 @@
 """Whether an answer is the gold answer, form by form. Gold first: it says what is asked for.
 
-Lists and sets have no order, tuples and intervals do; brackets count; a unit may be missing on one
-side but not contradict; a name (`x =`) may be missing on one side but not contradict.
+Lists and sets have no order; tuples, intervals and the parts of an answer do; brackets count; a unit
+may be missing on one side but not contradict; a name (`x =`) may be missing on one side but not
+contradict.
 """
 
 from fractions import Fraction
@@ -17,6 +18,7 @@ from aha.rewards.forms import (
     Items,
     Matrix,
     Named,
+    Parts,
     Relation,
     Scalar,
     Words,
@@ -36,6 +38,8 @@ def matches(gold: Form, answer: Form) -> bool:
     Raises:
         Unreadable: a value cannot be computed within bounds.
     """
+    if isinstance(gold, Parts) or isinstance(answer, Parts):
+        return _parts(gold, answer)
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _named(gold, answer)
     if isinstance(gold, Scalar) and isinstance(answer, Scalar):
@@ -68,6 +72,19 @@ def matches(gold: Form, answer: Form) -> bool:
     return False
 
 
+def _parts(gold: Form, answer: Form) -> bool:
+    """Part by part. A gold list without order (1, 2) takes 2; 1, but not (1) 2 (2) 1."""
+    if isinstance(answer, Parts) and not answer.labelled and not isinstance(gold, Parts):
+        return matches(gold, Items(answer.items, braces=False))
+    if not isinstance(gold, Parts | Items) or not isinstance(answer, Parts | Items):
+        return False
+    if any(isinstance(form, Items) and form.braces for form in (gold, answer)):
+        return False
+    return len(gold.items) == len(answer.items) and all(
+        matches(a, b) for a, b in zip(gold.items, answer.items, strict=True)
+    )
+
+
 def _named(gold: Form, answer: Form) -> bool:
     if isinstance(gold, Named) and isinstance(answer, Named):
         if gold.name == answer.name and matches(gold.form, answer.form):
@@ -92,11 +109,12 @@ def _named(gold: Form, answer: Form) -> bool:
 
 
 def _same_value(gold: Named, answer: Named) -> bool:
-    """Different names: y = 2x is f(x) = 2x, and "Area" is A; but f(1) = 0 is not a = 0."""
+    """Different names: y = 2x is f(x) = 2x, and "Area" is A; but f(1) = 0 is not a = 0, nor is the
+    minimum the maximum."""
     if not (gold.plain and answer.plain and matches(gold.form, answer.form)):
         return False
     varies = isinstance(gold.form, Scalar) and bool(symbols(gold.form.node))
-    return varies or _is_words(gold.name) or _is_words(answer.name)
+    return varies or _is_words(gold.name) != _is_words(answer.name)
 
 
 def _is_words(name: str) -> bool:

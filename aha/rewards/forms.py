@@ -45,6 +45,15 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Answers to several questions, in their order: `(1) 5 (2) 3`, `5; 3`."""
+
+    items: "tuple[Form, ...]"
+    labelled: bool
+    """Numbered by the writer; else only set apart by semicolons."""
+
+
+@dataclass(frozen=True)
 class Matrix:
     rows: "tuple[tuple[Form, ...], ...]"
 
@@ -92,7 +101,7 @@ class Colon:
     unit: str | None
 
 
-Form = Scalar | Words | Group | Items | Matrix | Area | Named | Relation | Based | Colon
+Form = Scalar | Words | Group | Items | Parts | Matrix | Area | Named | Relation | Based | Colon
 
 INFINITY: Node = ("inf",)
 MINUS_INFINITY: Node = ("neg", INFINITY)

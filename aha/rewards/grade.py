@@ -14,14 +14,18 @@ from dataclasses import replace
 
 from aha.data.tasks import gym
 from aha.records import Grade
+from aha.rewards import code_io
 from aha.rewards.answer import Extracted, Mode, extract
+from aha.rewards.choice import grade_choice
 from aha.rewards.code import find_program, grade_code, patience_of, start_sandbox
 from aha.rewards.countdown import grade_countdown
 from aha.rewards.exact import grade_exact
 from aha.rewards.gym import grade_gym
+from aha.rewards.knights import grade_knights
 from aha.rewards.math_answer import grade_math
+from aha.rewards.tolerance import grade_numeric
 
-GRADER_VERSION = 1
+GRADER_VERSION = 2
 """Raised whenever a verdict may change: journals and caches of another version are not used."""
 
 GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
@@ -30,6 +34,10 @@ GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
     "countdown": grade_countdown,
     "gym": grade_gym,
     "code": grade_code,
+    "choice": grade_choice,
+    "numeric": grade_numeric,
+    "knights": grade_knights,
+    "code_io": code_io.grade_code_io,
 }
 
 
@@ -77,13 +85,15 @@ def find(
 
 def preparation(kind: str, gold: str) -> str:
     """What a worker has to load before such a case counts against a deadline; "" for nothing."""
-    if kind == "code":
+    if kind == "code" or (kind == "code_io" and code_io.needs_sandbox(gold)):
         return "sandbox"
     return gold.partition("\n")[0] if kind == "gym" else ""
 
 
 def patience(kind: str, gold: str) -> float | None:
     """Seconds that one try of a case may take, where its kind says so; None: the pool's."""
+    if kind == "code_io":
+        return code_io.patience_of(gold)
     return patience_of(gold) if kind == "code" else None
 
 
@@ -92,10 +102,12 @@ def prepare(kind: str, what: str) -> None:
     with contextlib.suppress(Exception):
         if kind == "gym":
             gym.prepare(what)
-        elif kind == "code":
+        elif kind in ("code", "code_io"):
             start_sandbox()
 
 
+FAILED = "grader_failed"
+"""How the reason begins when a grader raised."""
 MAX_SENT = 4100
 """Characters of an answer that are handed on: above every grader's cap."""
 
@@ -113,7 +125,7 @@ def judge(kind: str, gold: str, found: Extracted) -> Grade:
         verdict = Grade(
             status="error",
             score=0.0,
-            reason=f"grader_failed: {type(error).__name__}",
+            reason=f"{FAILED}: {type(error).__name__}",
             extracted=found.text,
         )
     return replace(verdict, ms=(time.perf_counter() - start) * 1000)

@@ -21,6 +21,7 @@ from aha.rewards.normalise import clean, key, ungroup
 from aha.rewards.reading import read
 from aha.rewards.tokens import MAX_BYTES, Restated, TooBig, Unreadable, screen
 from aha.rewards.tree import symbols
+from aha.rewards.units import is_known_chinese
 
 _PLAIN = re.compile(
     r"\s*(?:\\?\$\s*)?([-+−]?)\s*(?:\\?\$\s*)?(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?\s*\$?\.?\s*"
@@ -38,6 +39,14 @@ _OTHER_CHOICE = re.compile(
 _SEVERAL = re.compile(r"\(?[A-H]\)?(?:(?:\s*,\s*|\s+|,?\s*and\s*)?\(?[A-H]\)?){1,7}")
 _NUMBER = re.compile(r"(?<![\w.,])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|[.,]\d)")
 _SENTENCE = re.compile(r"[A-Za-z0-9 ,.'$%-]{1,300}")
+_CHINESE_NUMBER = re.compile(
+    r"(?<![\dA-Za-z_.,:-])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\dA-Za-z_:]|[.,]\d)"
+)
+_CHINESE_SENTENCE = re.compile(r"[\w ,.%]{1,300}")
+_CHINESE_HEDGES = re.compile(
+    "[不非没无未否约或若如假错近超估猜除几倍半负余第百千万亿比和与加减乘点多少左]|大概|以上|以下|以内|上下|"
+    "之间|可能|也许|大于|小于|分之|至"
+)
 _HEDGES = re.compile(
     r"n't\b|\b(?:not|never|no|or|either|between|about|approximately|approx|least|most|over|under|"
     r"nearly|almost|around|roughly|than|except|unless|wrong|incorrect|plus|minus|times|divided|"
@@ -56,22 +65,21 @@ def grade_math(gold: str, found: Extracted) -> Grade:
     if answer.strip() == gold.strip() != "":
         return _verdict(True, answer)
     try:
-        gold_text = _gold_text(gold)
+        wanted = gold_text(gold)
     except TooBig as error:
         return _unreadable_gold(error.reason, answer)
-    if not gold_text:
+    if not wanted:
         return _unreadable_gold("empty", answer)
     try:
-        screen(answer)
-        text = ungroup(clean(lead_off(answer)))
-        if key(text) == key(gold_text):
+        text = answer_text(answer)
+        if key(text) == key(wanted):
             return _verdict(True, answer)
-        choice = _choice_verdict(gold_text, text)
+        choice = _choice_verdict(wanted, text)
         if choice is not None:
             return _verdict(choice, answer)
     except TooBig as error:
         return _unparsed(error.reason, answer)
-    return _compare(gold_text, text, answer, found)
+    return _compare(wanted, text, answer, found)
 
 
 def settle(gold: str, found: Extracted) -> Grade | None:
@@ -136,15 +144,41 @@ def _loose(gold_form: Form, gold_text: str, form: Form, text: str, found: Extrac
         return False
     if _DECIMAL_COMMA.fullmatch(text) and "." in gold_text:
         return matches(gold_form, read(text.replace(",", ".")))
-    text = text.replace("\\$", "$")
-    if found.place == "boxed" or not isinstance(form, Words) or not _SENTENCE.fullmatch(text):
+    if found.place == "boxed" or not isinstance(form, Words):
         return False
+    number = number_in_sentence(text)
+    return number is not None and matches(gold_form, read(number))
+
+
+def number_in_sentence(text: str) -> str | None:
+    """The one number of a plain English or Chinese sentence without hedges, else None."""
+    if not text.isascii():
+        return _number_in_chinese(text)
+    text = text.replace("\\$", "$")
+    if not _SENTENCE.fullmatch(text):
+        return None
     numbers = _NUMBER.findall(text)
     if len(numbers) != 1 or _HEDGES.search(text) or len(re.findall(r"\d+", text)) > 4:
-        return False
+        return None
     if re.sub(r"[\d,]+(?:\.\d+)?", "", text).count("$") > 1:
-        return False
-    return matches(gold_form, read(numbers[0].replace(",", "")))
+        return None
+    return str(numbers[0]).replace(",", "")
+
+
+def _number_in_chinese(text: str) -> str | None:
+    """小明还剩72个苹果: 72, with the unit that the table knows."""
+    text = text.replace("\\%", "%")
+    numbers = list(_CHINESE_NUMBER.finditer(text))
+    if not _CHINESE_SENTENCE.fullmatch(text) or len(numbers) != 1:
+        return None
+    before, after = text[: numbers[0].start()], text[numbers[0].end() :]
+    after = after.lstrip()
+    unit = next((after[:n] for n in (4, 3, 2, 1) if is_known_chinese(after[:n])), "")
+    unit = "\\%" if after.startswith("%") else unit
+    rest = after[len(unit.removeprefix("\\")) :]
+    if _CHINESE_HEDGES.search(before + " " + rest) or any(c.isdigit() for c in before + rest):
+        return None
+    return numbers[0].group().replace(",", "") + unit
 
 
 def _plain_verdict(gold: str, answer: str) -> bool | None:
@@ -202,8 +236,22 @@ def _spoken(text: str) -> str:
     return re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip(" .")
 
 
-def _gold_text(gold: str) -> str:
-    """The gold answer itself: out of its box, or after `####` (GSM8K's whole solution)."""
+def answer_text(answer: str) -> str:
+    """An answer, tidied.
+
+    Raises:
+        TooBig: over a cap.
+    """
+    screen(answer)
+    return ungroup(clean(lead_off(answer)))
+
+
+def gold_text(gold: str) -> str:
+    """The gold answer itself, tidied: out of its box, or after `####` (GSM8K's whole solution).
+
+    Raises:
+        TooBig: over a cap.
+    """
     if "####" in gold:
         gold = gold[gold.rfind("####") + 4 :]
     gold = unwrap_box(gold)

@@ -1,41 +1,35 @@
-"""Rewards by name, weighted and summed. DeepSeek-R1 (Methods): accuracy and format, same weight.
+"""Rewards by name, weighted and summed; a prompt's domain decides which. DeepSeek-R1 (Methods, §2.3).
 
-A reward is a plain function of what is known about one answer (`Judged`) to a number.
-To add one: a function here and its name in REWARDS.
+    [zero.rewards]              for every prompt
+    [zero.rewards_for.code]     instead of it, for prompts whose domain or area (data/areas.py) is "code"
+
+The rewards that come with the package are in named.py, a user's own functions in user_functions.py.
+Must stay true:  what is not known is no reward of 0: a failed grader, or no reward that applies, and
+                 the answer is not valid.
 """
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from aha.errors import ConfigError
-from aha.records import Grade, Rollout, Scored
-from aha.rewards.format import format_reward
+from aha.data.areas import AREAS, area
+from aha.errors import ConfigError, RunError
+from aha.records import Grade, Group, Prompt, Rendered, Rollout, Scored
+from aha.rewards.named import REWARDS, Judged, Known, Reward, of_each, unknown
+from aha.rewards.user_functions import Style, is_user_function, label, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """One answer and what a reward may look at."""
+class Lengths:
+    """What the rewards about length are measured against, in tokens."""
 
-    rollout: Rollout
-    text: str
-    """Prefill + answer: a prefilled tag counts."""
-    grade: Grade
-    think_tag: str
-    answer_tag: str
-
-
-def accuracy(judged: Judged) -> float:
-    """The grader's score, 0..1."""
-    return judged.grade.score
-
-
-def format(judged: Judged) -> float:
-    """1 for thinking and answer in their tags, else 0 (format.py)."""
-    return format_reward(judged.text, judged.think_tag, judged.answer_tag)
-
-
-REWARDS: dict[str, Callable[[Judged], float]] = {"accuracy": accuracy, "format": format}
+    cap: int = 0
+    """Longest answer that can be."""
+    soft: int = 0
+    """Tokens before the cap over which the reward falls by 1 (DAPO); 0 is off."""
+    low: int = 0
+    high: int = 0
+    """Band of `length_band`: nothing is taken off inside."""
 
 
 def overlong_penalty(tokens: int, cap: int, soft: int) -> float:
@@ -43,47 +37,131 @@ def overlong_penalty(tokens: int, cap: int, soft: int) -> float:
     return -min(max(tokens - (cap - soft), 0) / soft, 1.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """Weights of the rewards: for everything, and for some domains."""
+
+    rewards: Mapping[str, float]
+    by_domain: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def of(self, prompt: Prompt) -> Mapping[str, float]:
+        """The weights for a prompt: those of its domain, else of its area, else the general ones."""
+        named = self.by_domain.get(prompt.domain)
+        return self.by_domain.get(area(prompt), self.rewards) if named is None else named
+
+    def names(self) -> list[str]:
+        """Every reward that some prompt may earn, each once."""
+        tables = (self.rewards, *self.by_domain.values())
+        return list(dict.fromkeys(name for table in tables for name in table))
+
+
 class Mix:
     """Weighted rewards of a recipe.
 
     Raises:
-        ConfigError: a reward name that is not known; names the nearest one.
+        ConfigError: a reward name that is not known (names the nearest one), a function that cannot
+            be loaded.
     """
 
     def __init__(
         self,
-        weights: Mapping[str, float],
+        rewards: Mapping[str, float] | Tables,
         think_tag: str = "think",
         answer_tag: str = "answer",
         *,
-        overlong: tuple[int, int] = (0, 0),
+        lengths: Lengths = Lengths(),
+        style: Style = "text",
+        more: Mapping[str, Reward] | None = None,
     ):
-        """`overlong`: (cap, tokens before it over which the reward falls by 1); tokens 0 is off."""
-        for name in weights:
-            if name not in REWARDS:
-                near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.4)
-                known = f"known: {', '.join(sorted(REWARDS))}"
-                hint = f"did you mean '{near[0]}'? ({known})" if near else known
-                raise ConfigError(f"rewards: there is no reward '{name}'; {hint}")
-        self.weights = dict(weights)
+        """`style`: whether users' functions get texts or lists of messages. `more`: rewards that hold
+        something open, such as a reward model, by name."""
+        self.tables = rewards if isinstance(rewards, Tables) else Tables(rewards=rewards)
         self.think_tag = think_tag
         self.answer_tag = answer_tag
-        self.cap, self.soft = overlong
+        self.lengths = lengths
+        there = {**REWARDS, **(more or {})}
+        self._rewards: dict[str, Reward] = {}
+        labels = [label(name) for name in self.tables.names()]
+        if twice := {one for one in labels if labels.count(one) > 1}:
+            raise ConfigError(
+                f"rewards: {', '.join(sorted(twice))}: two rewards of one name; their metrics could not be "
+                "told apart"
+            )
+        for name in self.tables.names():
+            if is_user_function(name):
+                self._rewards[name] = load(name, style)
+            elif name in there:
+                self._rewards[name] = there[name]
+            else:
+                raise ConfigError(unknown(name, there))
 
-    def score(self, rollout: Rollout, prefill: str, grade: Grade) -> Scored:
-        """What a rollout earned. When the grader failed no reward is known: valid is False."""
-        judged = Judged(
-            rollout=rollout,
-            text=prefill + rollout.text,
-            grade=grade,
-            think_tag=self.think_tag,
-            answer_tag=self.answer_tag,
+    def score(
+        self, question: Rendered, rollouts: Sequence[Rollout], grades: Sequence[Grade]
+    ) -> Group:
+        """What the answers to one question earned.
+
+        Raises:
+            RunError: a reward function of the user fails, or gives something that is no number.
+        """
+        judged = [
+            Judged(
+                prompt=question.prompt,
+                rollout=rollout,
+                text=question.prefill + rollout.text,
+                grade=grade,
+                think_tag=self.think_tag,
+                answer_tag=self.answer_tag,
+                low=self.lengths.low,
+                high=self.lengths.high,
+            )
+            for rollout, grade in zip(rollouts, grades, strict=True)
+        ]
+        weights = self.tables.of(question.prompt)
+        values = {name: self._values(name, judged) for name in weights}
+        scored = tuple(
+            self._scored(one, {name: values[name][i] for name in weights}, weights)
+            for i, one in enumerate(judged)
         )
-        parts = {name: REWARDS[name](judged) for name in self.weights}
-        if grade.failed:
-            return Scored(rollout=rollout, grade=grade, parts=parts, reward=0.0, valid=False)
-        reward = sum(weight * parts[name] for name, weight in self.weights.items())
-        if self.soft:
-            parts["overlong"] = overlong_penalty(len(rollout.token_ids), self.cap, self.soft)
+        return Group(rendered=question, scored=scored)
+
+    def _values(self, name: str, judged: Sequence[Judged]) -> Sequence[Known]:
+        values = of_each(self._rewards[name], judged)
+        if len(values) != len(judged):
+            raise RunError(
+                f"reward '{name}' gave {len(values)} values for {len(judged)} answers; it must give one "
+                "for each, None where it does not apply"
+            )
+        for value in values:
+            if value is not None and not math.isfinite(value):
+                raise RunError(
+                    f"reward '{name}' gave {value} for an answer to {judged[0].prompt.id}; a reward is a "
+                    "finite number, or None where it does not apply"
+                )
+        return values
+
+    def _scored(
+        self, judged: Judged, values: Mapping[str, Known], weights: Mapping[str, float]
+    ) -> Scored:
+        known = {name: value for name, value in values.items() if value is not None}
+        parts = {label(name): value for name, value in known.items()}
+        reward = sum(weights[name] * value for name, value in known.items())
+        if not parts or (judged.grade.failed and "accuracy" in weights):
+            return Scored(
+                rollout=judged.rollout, grade=judged.grade, parts=parts, reward=0.0, valid=False
+            )
+        if self.lengths.soft:
+            tokens = len(judged.rollout.token_ids)
+            parts["overlong"] = overlong_penalty(tokens, self.lengths.cap, self.lengths.soft)
             reward += parts["overlong"]
-        return Scored(rollout=rollout, grade=grade, parts=parts, reward=reward)
+        return Scored(rollout=judged.rollout, grade=judged.grade, parts=parts, reward=reward)
+
+
+def check_domains(tables: Tables, prompts: Sequence[Prompt]) -> list[str]:
+    """Domains of a recipe that no prompt has, in plain words: a table that would never apply."""
+    there = {prompt.domain for prompt in prompts} | {area(prompt) for prompt in prompts}
+    return [
+        f"rewards_for.{name}: no training problem has this domain or area (areas here: "
+        f"{', '.join(sorted(there & set(AREAS)))})"
+        for name in tables.by_domain
+        if name not in there
+    ]

@@ -44,6 +44,15 @@ _SIGNS = {
     "\u2063": ",", "\u00ad": "", "\u200e": "", "\u200f": "",
 }  # fmt: skip
 _MAP = {ord(key): value for key, value in _SIGNS.items()}
+_MAP |= {0x2460 + i: f"({i + 1})" for i in range(20)}  # ① is the first statement, not the number 1
+_MAP |= {
+    ord(sign): rf"\text{{{unit}}}^{power}" if power > 1 else rf"\text{{{unit}}}"
+    for sign, unit, power in [
+        ("㎜", "mm", 1), ("㎝", "cm", 1), ("㎞", "km", 1), ("㎎", "mg", 1), ("㎏", "kg", 1),
+        ("㎟", "mm", 2), ("㎠", "cm", 2), ("㎡", "m", 2), ("㎢", "km", 2), ("㎣", "mm", 3),
+        ("㎤", "cm", 3), ("㎥", "m", 3),
+    ]
+}  # fmt: skip
 _MAP |= {ord(key): rf"\{name} " for key, name in _GREEK.items()}
 
 _SUPER_RUN = re.compile(f"[{''.join(_SUPERS)}]+")
@@ -70,7 +79,7 @@ _RIGHT_DOT = re.compile(r"\\(?:left|right)\s*\.")
 _DEGREE = re.compile(
     r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z])|\{?\s*\\degree\s*\}?|\{\s*o\s*\})"
 )
-_COMMA_BRACES = re.compile(r"\{\s*,\s*\}")
+_COMMA_BRACES = re.compile(r" ?\{\s*,\s*\}")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])([1-9]\d{0,2})((?:,\d{3})+|(?: \d{3})+)(?!\d|,\d|\s\d)(?!\s*\d*/\d)"
 )
@@ -101,6 +110,11 @@ _SYNONYMS = [
     (re.compile(r"\\(?:imath)(?![A-Za-z])"), "i"),
     (re.compile(r"\*\*"), "^"),
 ]  # fmt: skip
+
+_HAS_SYNONYM = re.compile(
+    r"\\(?!(?:frac|sqrt|text|times|cdot|pi|degree|left|right)(?![A-Za-z]))|[<>!]=|\*\*|\.\.\."
+)
+"""Whether one of them may be there: a command that is none of these, or a sign of two characters."""
 
 
 def unicode_text(text: str) -> str:
@@ -161,8 +175,9 @@ def latex_text(text: str) -> str:
         text = _texts(text.replace("~", " "))
     text = text.replace("~", " ")
     text = _COMMA_BRACES.sub(",", text)
-    for pattern, to in _SYNONYMS:
-        text = pattern.sub(to, text)
+    if _HAS_SYNONYM.search(text):
+        for pattern, to in _SYNONYMS:
+            text = pattern.sub(to, text)
     return _BLANKS.sub(" ", text).strip()
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from aha.rewards import units
+from aha.rewards.chinese import translated
 from aha.rewards.equality import equal
 from aha.rewards.expression import parse
 from aha.rewards.forms import (
@@ -19,6 +21,7 @@ from aha.rewards.forms import (
     Items,
     Matrix,
     Named,
+    Parts,
     Relation,
     Scalar,
     Words,
@@ -36,6 +39,7 @@ from aha.rewards.tokens import (
     TooBig,
     Unreadable,
     closes,
+    names,
     opens,
     split_top,
     tokenize,
@@ -43,7 +47,7 @@ from aha.rewards.tokens import (
 from aha.rewards.tree import Node, symbols
 from aha.rewards.words import count_word, words
 
-_CONNECTIVES = frozenset({"and", "or", "和", "或", "与", "及", "或者", "以及"})
+_CONNECTIVES = names("and or 和 或 与 及 且 或者 以及 并且")
 _RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~",
               "equiv": "="}  # fmt: skip
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
@@ -55,6 +59,8 @@ _SCALE = re.compile(
     r"(?<=\d)\s*(?:\\text\{\s*)?(thousand|million|billion|trillion)\b(?:\s*\})?", re.IGNORECASE
 )
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_CHOSEN = re.compile(r"(?:\(\d{1,2}\)[\s,;]*){2,20}")
+_LABEL = re.compile(r"(?<![A-Za-z_^{}])\((\d{1,2})\)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORDY = re.compile(r"[A-Za-z]{2}|[^\W\d_a-zA-Z]|\\text\{")
 _REPEATING = re.compile(
@@ -68,7 +74,7 @@ def read(text: str) -> Form:
     Raises:
         Unreadable (TooBig, Restated): it is none of the forms.
     """
-    text = _REPEATING.sub(_repeating, text)
+    text = _REPEATING.sub(_repeating, translated(text))
     text = _CLOCK.sub(lambda m: f" \\text{{{m.group(1).lower()}m}} ", text)
     text = _ORDINAL.sub("", text)
     text = _SCALE.sub(lambda m: f"\\cdot 10^{{{_POWERS[m.group(1).lower()]}}}", text)
@@ -76,13 +82,33 @@ def read(text: str) -> Form:
     if counted is not None:
         return Scalar(("num", Fraction(counted)))
     try:
-        return _value(tokenize(text))
+        return _numbered(text) or _value(tokenize(text))
     except (TooBig, Restated):
         raise
     except Unreadable:
         if _WORDY.search(_COMMAND.sub("", text)) or "\\text{" in text:
             return words(text)
         raise
+
+
+def _numbered(text: str) -> Form | None:
+    """`(1)(3)` (①③): which statements hold; `(1) 5 (2) 3`: an answer in parts. None if it is neither."""
+    if not text.startswith("(1)") and not _CHOSEN.fullmatch(text):
+        return None
+    if _CHOSEN.fullmatch(text):
+        numbers = re.findall(r"\d+", text)
+        return Items(tuple(Scalar(("num", Fraction(int(n)))) for n in numbers), braces=False)
+    labels: list[re.Match[str]] = []
+    for match in _LABEL.finditer(text):
+        if int(match.group(1)) == len(labels) + 1:
+            labels.append(match)
+    if len(labels) < 2:
+        return None
+    ends = [match.start() for match in labels[1:]] + [len(text)]
+    parts = [
+        text[match.end() : end].strip(" ,;:.") for match, end in zip(labels, ends, strict=True)
+    ]
+    return Parts(tuple(_value(tokenize(part)) for part in parts), labelled=True)
 
 
 def _repeating(match: re.Match[str]) -> str:
@@ -98,6 +124,9 @@ def _value(tokens: list[Token]) -> Form:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("empty")
+    apart = [part for part in split_top(tokens, {";"}) if part]
+    if len(apart) > 1:
+        return _apart([_value(part) for part in apart])
     tokens = _expanded_plus_minus(tokens)
     parts, connective = _listed(tokens)
     if len(parts) > 1:
@@ -153,6 +182,15 @@ def _single(tokens: list[Token]) -> Form:
     if len(parts_by_colon) > 1:
         return colon(parts_by_colon)
     return based(tokens) or scalar(tokens)
+
+
+def _apart(forms: list[Form]) -> Form:
+    """Values with semicolons between them: parts in order, but roots, points and names are a list."""
+    if all(isinstance(form, Named) for form in forms) or all(
+        isinstance(form, Group) for form in forms
+    ):
+        return _list(forms, ",")
+    return Parts(tuple(forms), labelled=False)
 
 
 def _listed(tokens: list[Token]) -> tuple[list[list[Token]], str]:
@@ -363,7 +401,12 @@ def _must_agree(middle: Sequence[Form | None], last: Form) -> None:
     for form in middle:
         if not isinstance(form, Scalar) or not isinstance(last, Scalar) or symbols(form.node):
             continue
-        if form.unit == last.unit and not equal(form.node, last.node):
+        if not units.agree(form.unit, last.unit) or equal(form.node, last.node):
+            continue  # 60 min = 1 h: units are not converted
+        in_percent = (form.unit == "%") != (last.unit == "%")
+        low, high = (form, last) if last.unit == "%" else (last, form)
+        hundred: Node = ("num", Fraction(100))
+        if not in_percent or not equal(("mul", (hundred, low.node)), high.node):
             raise Unreadable("contradiction")
 
 

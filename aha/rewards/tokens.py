@@ -70,6 +70,8 @@ FUNCTION_WORDS = names(
 RESTATED = names(
     "sum prod int iint iiint oint lim limsup liminf sup bigoplus nabla partial coprod argmax argmin"
 )
+_JOINING = ("或者", "以及", "并且", "和", "或", "与", "及", "且")
+"""Chinese words between two values; written together with the unit before them (5米和3米)."""
 _WORD_OPERATORS = {"infinity": "infty", "inf": "infty", "asin": "arcsin", "acos": "arccos",
                    "atan": "arctan"}  # fmt: skip
 
@@ -118,7 +120,11 @@ def tokenize(text: str) -> list[Token]:
             kind = "op" if value == "|" else ("open" if value == "{" else "close")
             value = "|" if value == "|" else "\\" + value
         elif kind == "cjk":
-            kind, value = "text", value
+            kind = "text"
+            joint = next((word for word in _JOINING if value.endswith(word)), "")
+            if joint and value != joint and match.end() < len(text):
+                tokens.append(Token(kind, value.removesuffix(joint), space))
+                value, space = joint, False
         elif kind == "word" and value in FUNCTION_WORDS:
             kind, value = "cmd", _WORD_OPERATORS.get(value, value)
         elif kind == "env":
@@ -132,6 +138,8 @@ def tokenize(text: str) -> list[Token]:
 
 def split_top(tokens: list[Token], at: "set[str] | frozenset[str]") -> list[list[Token]]:
     """Split where a token of depth 0 has one of the texts `at` (brackets and environments nest)."""
+    if not any(token.text in at for token in tokens):
+        return [list(tokens)]
     parts: list[list[Token]] = [[]]
     depth = 0
     for token in tokens:

@@ -5,12 +5,33 @@ import re
 from aha.rewards.expression import parse
 from aha.rewards.forms import INFINITY, MINUS_INFINITY, Area, Form, Items, Words
 from aha.rewards.regions import Interval, Region
-from aha.rewards.tokens import Token
+from aha.rewards.tokens import Token, names
 from aha.rewards.tree import Node
 
-_NO_SOLUTION = frozenset({"nosolution", "nosolutions", "emptyset", "theemptyset", "无解", "空集"})
-_REALS = frozenset({"allrealnumbers", "allreals", "anyrealnumber", "realnumbers", "全体实数"})
-_SYNONYMS = {"dne": "doesnotexist", "none of these": "noneoftheabove"}
+_NO_SOLUTION = names(
+    "nosolution nosolutions emptyset theemptyset 无解 没有解 空集 方程无解 此方程无解 原方程无解 "
+    "该方程无解 方程组无解 不等式无解 不等式组无解"
+)
+_REALS = names(
+    "allrealnumbers allreals anyrealnumber realnumbers 全体实数 任意实数 一切实数 所有实数 实数集"
+)
+_SYNONYMS = {"dne": "doesnotexist", "none of these": "noneoftheabove", "不存在": "doesnotexist"}
+_CHINESE = (
+    "对 正确 是对的 是正确的",
+    "错 错误 不对 不正确 错的 错误的",
+    "是 是的",
+    "否 不是",
+    "真 真命题",
+    "假 假命题",
+    "无实数解 没有实数解 无实数根 没有实数根 无实根 方程无实数根 方程没有实数根",
+    "充要条件 充要 充分必要 充分必要条件",
+    "充分不必要条件 充分不必要 充分非必要 充分非必要条件 充分而不必要条件",
+    "必要不充分条件 必要不充分 必要非充分 必要非充分条件 必要而不充分条件",
+    "既不充分也不必要条件 既不充分也不必要 既不充分又不必要 既不充分又不必要条件 "
+    "既非充分也非必要条件 非充分非必要条件",
+)
+"""Chinese answers that say the same, a line each; the first is the key."""
+_SYNONYMS |= {word: line.split()[0] for line in _CHINESE for word in line.split()}
 _SMALL_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"

@@ -17,6 +17,9 @@ import sys
 from dataclasses import asdict
 
 MEMORY_BYTES = 1 << 30
+RETIRE_BYTES = MEMORY_BYTES // 2
+"""A worker whose memory was ever above this is replaced after its verdict: what a large case left
+behind must not be missing for the next."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,8 +48,18 @@ def main() -> None:
             out.flush()
             continue
         grade = judge(job["kind"], job["gold"], Extracted(*job["found"]))
-        out.write(json.dumps({"id": job["id"], "grade": asdict(grade)}) + "\n")
+        reply = {"id": job["id"], "grade": asdict(grade), "retire": _grown()}
+        out.write(json.dumps(reply) + "\n")
         out.flush()
+
+
+def _grown() -> bool:
+    """Whether this process was ever large. Not ru_maxrss, which starts with that of the parent."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 > RETIRE_BYTES
+    return False  # no Linux: a worker is replaced when it fails
 
 
 def _die_with_parent() -> None:

@@ -5,7 +5,7 @@
 The caller extracts the answer (linear time) and settles what needs no work; the rest goes to worker
 processes, one case at a time each. A worker that is over its deadline, dies or talks nonsense is
 killed and replaced, and its case is tried once more on another one; then it is "timeout" or
-"error". Workers start with the first case that needs one.
+"error". Workers start with the first case that needs one; one that has grown large is replaced.
 
 Single-threaded for the caller: no threads, no signals. Nothing is waited for longer than asked.
 Must stay true:  a verdict is in the journal before the caller sees it.
@@ -35,15 +35,17 @@ from aha.files import json_line
 from aha.records import Grade
 from aha.rewards.answer import Extracted
 from aha.rewards.code import TIER
-from aha.rewards.grade import GRADER_VERSION, find, patience, preparation
+from aha.rewards.grade import FAILED, GRADER_VERSION, find, patience, preparation
 from aha.rewards.math_answer import settle
 
 FIRST_TRY = 0.6
 """Share of a case's seconds that the first try may take; the second gets the rest."""
 START_SECONDS = 120.0
 CACHE_SIZE = 50_000
+MAX_QUEUE = 4096
+"""Cases that may wait; `submit` works on the others until there is room."""
 MAX_GOLD = 4096
-_LONGEST_GOLD = {"gym": gym.MAX_GOLD, "code": 1 << 20}
+_LONGEST_GOLD = {"gym": gym.MAX_GOLD, "code": 1 << 20, "choice": 1 << 14, "code_io": 1 << 16}
 PIPE_BYTES = 1 << 18
 """Above the largest job (answer and gold, every character escaped) but for tests of programs: there
 writing waits for a worker that has nothing to do but read."""
@@ -100,6 +102,11 @@ class GraderPool:
         """Workers killed at a deadline."""
         self.retried = 0
         """Cases tried a second time."""
+        self.retired = 0
+        """Workers replaced because they had grown."""
+        self.judged = 0
+        """Verdicts of workers, not of the cache or the caller."""
+        self._busy_seconds = 0.0
         self._journal = _Journal(journal) if journal is not None else None
         self._workers: list[_Worker] = []
         self._queue: deque[_Case] = deque()
@@ -122,9 +129,11 @@ class GraderPool:
         known = self._known(case)
         if known is not None:
             self._done.append((case, known))
-        else:
-            self._queue.append(case)
-            self._step(0.0)
+            return
+        while len(self._queue) >= MAX_QUEUE:  # ends: every case has a deadline
+            self._step(1.0)
+        self._queue.append(case)
+        self._step(0.0)
 
     def poll(self, timeout: float = 0.0) -> list[tuple[str, Grade]]:
         """Verdicts that came in since the last call, waiting at most `timeout` seconds for one.
@@ -149,6 +158,10 @@ class GraderPool:
         """Cases submitted and not yet returned by poll or drain."""
         live = sum(worker.case is not None for worker in self._workers)
         return len(self._queue) + live + len(self._done)
+
+    def rate(self) -> float | None:
+        """Verdicts per second of work, summed over the workers; None before the first."""
+        return self.size * self.judged / self._busy_seconds if self._busy_seconds else None
 
     def forget(self) -> None:
         """Empty the journal: a checkpoint has made the verdicts in it useless."""
@@ -316,10 +329,19 @@ class GraderPool:
             self._lost(worker, "error", "worker_talked_nonsense")
             return False
         case, worker.case = worker.case, None
+        self._busy_seconds += time.monotonic() - worker.since
+        self.judged += 1
         if grade.ms > self._limit(case) * 1000:  # it came, but after its own deadline
             self._again(case, Grade(status="timeout", score=0.0, reason="time_limit", ms=grade.ms))
-            return True
-        self._finish(case, grade)
+        elif grade.reason.startswith(FAILED):  # a grader that raised: once more, in a fresh worker
+            said["retire"] = True
+            self._again(case, grade)
+        else:
+            self._finish(case, grade)
+        if said.get("retire"):
+            self.retired += 1
+            self._kill(worker)
+            return False
         return True
 
     def _lost(self, worker: _Worker, status: Any, reason: str) -> None:

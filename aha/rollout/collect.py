@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from aha.records import Grade, Group, Rendered, Rollout, Scored
+from aha.records import Grade, Group, Rendered, Rollout
 from aha.rollout.engine import Engine, SamplingParams
 
 
@@ -18,8 +18,8 @@ class Graders(Protocol):
     def pending(self) -> int: ...
 
 
-Score = Callable[[Rollout, str, Grade], Scored]
-"""(rollout, prefill, grade) -> scored."""
+Score = Callable[[Rendered, Sequence[Rollout], Sequence[Grade]], Group]
+"""(question, its answers, their grades) -> the group, scored."""
 
 
 def collect(
@@ -86,11 +86,15 @@ def collect(
 
     if waited:
         waited(time.perf_counter() - sampled)
-    groups: dict[str, list[Scored]] = {question.prompt.id: [] for question in questions}
+    keys: dict[str, list[str]] = {question.prompt.id: [] for question in questions}
     for key, rollout in sorted(rollouts.items(), key=lambda item: item[1].sample):
-        prefill = by_id[rollout.prompt_id].prefill
-        groups[rollout.prompt_id].append(score(rollout, prefill, grades[key]))
-    return [Group(rendered=q, scored=tuple(groups[q.prompt.id])) for q in questions]
+        keys[rollout.prompt_id].append(key)
+    return [
+        score(
+            q, [rollouts[key] for key in keys[q.prompt.id]], [grades[k] for k in keys[q.prompt.id]]
+        )
+        for q in questions
+    ]
 
 
 def _key(phase: str, rollout: Rollout) -> str:

@@ -19,10 +19,11 @@ from aha.records import Prompt, Rendered
 from aha.report.alerts import Alerts
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile
-from aha.rewards.mix import Mix
+from aha.rewards.mix import Lengths, Mix, Tables, check_domains
 from aha.rewards.workers import GraderPool
 from aha.rollout.engine import SamplingParams
 from aha.rollout.local.engine import LocalEngine
+from aha.stages import opinions
 from aha.stages.run_folder import RunFolder
 from aha.stages.stop import Stop
 from aha.train import checkpoint
@@ -58,6 +59,11 @@ def assemble(
     """
     config = recipe.zero
     assert config is not None
+    mix = mix_of(
+        recipe, config, folder
+    )  # a reward that is not there is told before the model is loaded
+    for warning in check_domains(mix.tables, prompts):
+        console.alert(warning)
     torch.set_num_threads(resolved.threads)
     seed_all(recipe.seed)
     loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
@@ -127,11 +133,7 @@ def assemble(
         attempt=run_folder.attempt,
         engine=engine,
         graders=graders,
-        score=Mix(
-            config.rewards,
-            *tags,
-            overlong=(config.max_answer_tokens, config.overlong_penalty_tokens),
-        ).score,
+        score=mix.score,
         trainer=_trainer(config, optimizer, reference, policy, resolved),
         reference=reference,
         questions=questions,
@@ -156,6 +158,28 @@ def assemble(
         resumed=found is not None,
         stop=stop,
         lint=templates.lint(template, loaded.tokenizer),
+    )
+
+
+def mix_of(recipe: Recipe, config: ZeroConfig, folder: Path) -> Mix:
+    """The rewards of a recipe; `folder` is the stage's.
+
+    Raises:
+        ConfigError: one that is not known or cannot be loaded.
+        ModelError: a reward model or local judge that cannot be used.
+    """
+    return Mix(
+        Tables(rewards=config.rewards, by_domain=config.rewards_for),
+        recipe.data.think_tag,
+        recipe.data.answer_tag,
+        lengths=Lengths(
+            cap=config.max_answer_tokens,
+            soft=config.overlong_penalty_tokens,
+            low=config.length_low,
+            high=config.length_high or config.max_answer_tokens,
+        ),
+        style="messages" if recipe.data.template == "chat" else "text",
+        more=opinions.of_recipe(config, folder),
     )
 
 

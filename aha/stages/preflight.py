@@ -31,7 +31,7 @@ from aha.records import Grade, Group, Prompt, Scored
 from aha.report.console import Console
 from aha.rewards.format import format_reward
 from aha.rollout.collect import Graders, collect
-from aha.stages import dag
+from aha.stages import dag, start
 from aha.stages.preflight_rules import Gold, Sampled, Verdict, judge, lines, refused
 
 if TYPE_CHECKING:
@@ -84,12 +84,15 @@ def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
 
     if recipe.zero is None:
         raise ConfigError("the recipe has no [zero] table: there is nothing to look at beforehand")
-    node = next(node for node in dag.graph(recipe) if node.name == "zero")
-    model = zero.model_of(recipe, Path(recipe.run_dir) / recipe.name)
-    if not model.is_dir():
+    node = _named(recipe, "zero")
+    root = Path(recipe.run_dir) / recipe.name
+    if (before := start.parent(recipe, "zero")) and dag.status(
+        _named(recipe, before), root
+    ) != "done":
         raise ConfigError(
-            f"no model at {model} yet: pretrain it first with `aha run RECIPE pretrain`"
+            f"no model of the stage {before} in {root} yet: make it first with `aha run RECIPE {before}`"
         )
+    model = start.model_folder(recipe, "zero", root)
     answers = recipe.zero.preflight or ZeroConfig.model_fields["preflight"].default
     with (
         tempfile.TemporaryDirectory(prefix="aha-preflight-") as aside,
@@ -100,6 +103,10 @@ def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
         facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, answers)
     said = lines(facts, recipe.zero, rate)
     return facts | {"sampled_tokens_per_s": rate}, said
+
+
+def _named(recipe: Recipe, stage: str) -> dag.Node:
+    return next(node for node in dag.graph(recipe) if node.name == stage)
 
 
 def measure(
@@ -132,8 +139,11 @@ def check_gold(prompts: Sequence[Prompt], graders: Graders, answer_tag: str = "a
     """
     tried = [(prompt, own) for prompt in prompts if (own := own_answer(prompt)) is not None]
     for number, (prompt, own) in enumerate(tried):
-        boxed = prompt.kind == "math" or not answer_tag
-        response = f"\\boxed{{{own}}}" if boxed else f"<{answer_tag}>{own}</{answer_tag}>"
+        response = own
+        if answer_tag and prompt.kind != "math":
+            response = f"<{answer_tag}>{own}</{answer_tag}>"
+        elif prompt.kind != "code":  # a program stands in its own block
+            response = f"\\boxed{{{own}}}"
         key = f"preflight/gold/{number}"
         graders.submit(key, prompt.kind, prompt.gold, response, answer_tag=answer_tag)
     found: dict[str, Grade] = {}

@@ -115,7 +115,7 @@ def judge(gold: Gold, sampled: Sampled | None, config: ZeroConfig) -> Verdict:
             reason=f"our graders gave no verdict on {it.failed} of {asked}",
             todo="Raise zero.grader_seconds, or look at the golds with `aha grade`.",
         )
-    if not config.rewards.get("accuracy"):
+    if not any(w.get("accuracy") for w in (config.rewards, *config.rewards_for.values())):
         return _without_accuracy(it, asked)
     if it.right == 0:
         return _none_right(it, asked, config)

@@ -7,18 +7,20 @@ together, `train/loop.py` runs them.
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha import files
-from aha.config import Recipe
+from aha.config import Recipe, ZeroConfig
 from aha.data import problems
 from aha.data.problems import Problems
-from aha.models.locate import locate
+from aha.records import Prompt
 from aha.report.console import Console
+from aha.rewards.grade import preparation
 from aha.rewards.workers import GraderPool
-from aha.stages import preflight, summary
+from aha.sandbox.box import Sandbox
+from aha.stages import preflight, start, summary
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
@@ -34,7 +36,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     """Train; returns the facts for DONE. Goes on from the newest whole checkpoint if there is one."""
     assert recipe.zero is not None
     folder, stop = run_folder.begin(node), Stop()
-    model_folder = model_of(recipe, run_folder.root)
+    model_folder = start.model_folder(recipe, "zero", run_folder.root)
     with assembled(recipe, run_folder, folder, model_folder, console, stop) as running:
         from aha.train.loop import train
 
@@ -68,11 +70,7 @@ def assembled(
         journal=folder / "grades.jsonl",
         sandbox=config.sandbox,
     )
-    if config.sandbox == "none":
-        console.alert(
-            "zero.sandbox='none': programs that the model writes run without any protection, with the "
-            "rights of this user"
-        )
+    facts = [*asked.facts, *_sandbox(config, [*asked.train, *asked.heldout], run_folder, console)]
     with graders:  # started before the model: its processes hold nothing of it
         resolved, checkpoint_bytes = resolve(recipe, folder, model_folder)
         check_disk(run_folder.root, checkpoint_bytes)
@@ -86,7 +84,7 @@ def assembled(
             prompts=asked.train,
             shares=asked.shares,
             heldout_prompts=asked.heldout,
-            facts=asked.facts,
+            facts=facts,
             resolved=resolved,
             graders=graders,
             console=console,
@@ -94,16 +92,31 @@ def assembled(
         )
 
 
+def _sandbox(
+    config: ZeroConfig, prompts: Sequence[Prompt], run_folder: RunFolder, console: Console
+) -> list[str]:
+    """Where programs will run, as a line of facts and in the run's events; [] if none will.
+
+    Raises:
+        RunError: some problems ask for programs, and no tier that the recipe allows works here.
+    """
+    asking = sum(preparation(prompt.kind, "") == "sandbox" for prompt in prompts)
+    if not asking:
+        return []
+    with Sandbox(config.sandbox, slots=1) as sandbox:
+        tier = sandbox.tier
+    run_folder.event("sandbox", tier=tier, asked=config.sandbox)
+    if tier == "none":
+        console.alert(
+            "zero.sandbox='none': programs that the model writes run without any protection, with the "
+            "rights of this user"
+        )
+    return [f"sandbox {tier}, for the programs in answers to {asking} problems"]
+
+
 def load_data(recipe: Recipe) -> Problems:
     """Training and held-out problems, and lines that say where they come from."""
     return problems.load(recipe.data)
-
-
-def model_of(recipe: Recipe, root: Path) -> Path:
-    """The folder of the model to train."""
-    if recipe.model.path == "stage:pretrain":
-        return root / "pretrain" / "model"
-    return locate(recipe.model.path)
 
 
 def resolve(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[Resolved, int]:

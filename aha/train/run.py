@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +19,16 @@ import pyarrow.parquet as pq
 
 from aha import files
 from aha.config import ZeroConfig
+from aha.data.areas import area
 from aha.data.order import Order
 from aha.errors import RunError
 from aha.models.adapters import merged
 from aha.records import Group, Rendered
-from aha.report import step_metrics
-from aha.report.alerts import Alerts
+from aha.report import step_metrics, suspects
+from aha.report.alerts import Alert, Alerts
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile
+from aha.report.suspects import Suspects
 from aha.rewards.workers import GraderPool
 from aha.rollout.collect import Score, collect
 from aha.rollout.engine import SamplingParams
@@ -42,6 +45,16 @@ SKIPS = 3
 
 class Stopping(Protocol):
     asked: bool
+
+
+@dataclass(slots=True)
+class _Row:
+    """What one step will write."""
+
+    step: int
+    values: dict[str, float | None]
+    shown: dict[str, Any] | None = None
+    suspects: Suspects | None = None
 
 
 @dataclass
@@ -77,13 +90,16 @@ class Run:
     """Says whether the user asked to stop."""
     lint: Sequence[str] = ()
     """What may go wrong with the template."""
-    _rows: list[tuple[int, dict[str, float | None], dict[str, Any] | None]] = field(
-        default_factory=list
-    )
+    _rows: list["_Row"] = field(default_factory=list)
     _times: dict[str, float] = field(default_factory=dict)
     _phase: dict[str, float] = field(default_factory=dict)
     _improved: bool = False
     _last: float = field(default_factory=time.perf_counter)
+
+    @cached_property
+    def several_areas(self) -> bool:
+        """Do the questions come from more than one area? Then each has its own metrics."""
+        return len({area(question.prompt) for question in self.questions}) > 1
 
     # -- the verbs of the loop ----------------------------------------------------------------------
 
@@ -120,6 +136,10 @@ class Run:
         values: dict[str, float | None] = dict(
             step_metrics.of_groups(groups, samples, think_tag=self.tags[0], answer_tag=self.tags[1])
         )
+        if self.several_areas:
+            values |= step_metrics.by_area(groups)
+        found = suspects.find(groups, *self.tags)
+        values |= suspects.as_metrics(found)
         values |= result.metrics
         values |= self._phase
         values["optim/skipped/sum"] = float(not result.made)
@@ -130,7 +150,7 @@ class Run:
         values["data/epoch"], values["data/cursor"] = float(epoch), float(cursor)
         self._phase = {"group/refilled/sum": 0.0}
         self._write_rollouts(step, samples, groups)
-        self._rows.append((step, values, step_metrics.shown(groups, step, self.tags)))
+        self._rows.append(_Row(step, values, step_metrics.shown(groups, step, self.tags), found))
 
     def watch(self, result: StepResult, groups: Sequence[Group]) -> None:
         """Stop when updates are not finite three times in a row, or engine and trainer disagree.
@@ -177,25 +197,31 @@ class Run:
                 self.state.best_step, self.state.best_score = step, score
                 self._improved = True
         if not self._rows:
-            self._rows.append((step, {}, None))
-        self._rows[-1][1].update(values)
+            self._rows.append(_Row(step, {}))
+        self._rows[-1].values.update(values)
 
     def write_metrics(self) -> None:
         """Hand the rows of this phase to file, console and alerts."""
         elapsed = time.perf_counter() - self._last
         self._last = time.perf_counter()
-        for number, (step, values, sample) in enumerate(self._rows):
+        for number, it in enumerate(self._rows):
             if number == 0:
-                values |= self._rates()
-            values["time/step_s"] = elapsed / len(self._rows)
-            row = self.metrics.append(step, values, attempt=self.attempt)
-            if "reward/mean" in values:
-                self.console.step(row, sample)
+                it.values |= self._rates()
+            it.values["time/step_s"] = elapsed / len(self._rows)
+            row = self.metrics.append(it.step, it.values, attempt=self.attempt)
+            if "reward/mean" in it.values:
+                self.console.step(row, it.shown)
             for alert in self.alerts.look(row):
-                self.console.alert(alert.text)
-                self.event("alert", step=step, name=alert.kind, text=alert.text)
+                self._tell(alert, it)
         self._rows.clear()
         self._times.clear()
+
+    def _tell(self, alert: Alert, row: _Row) -> None:
+        """Say an alert, with answers of the step to read."""
+        rollouts = self._rollouts(row.step).with_suffix(".jsonl")
+        where, samples = suspects.links(alert.kind, row.suspects, str(rollouts))
+        self.console.alert(alert.text + where)
+        self.event("alert", step=row.step, name=alert.kind, text=alert.text, samples=samples)
 
     def checkpoint(self) -> None:
         """Write everything needed to go on from here; drop what is no longer kept."""
@@ -281,23 +307,28 @@ class Run:
                 "zero.grader_seconds"
             )
 
-    def _rates(self) -> dict[str, float]:
+    def _rates(self) -> dict[str, float | None]:
         """Times, memory and rates of the whole phase; they stand in its first row."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        found = dict(self._times)
+        found: dict[str, float | None] = dict(self._times)
         found["memory/peak_gb"] = peak * (1 if sys.platform == "darwin" else 1024) / 1e9
         rollout, update = found.get("time/rollout_s"), found.get("time/update_s")
-        count = [v.get("rollout/tokens/sum") or 0.0 for _, v, _ in self._rows]
-        trained = [v.get("optim/tokens/sum") or 0.0 for _, v, _ in self._rows]
+        count = [it.values.get("rollout/tokens/sum") or 0.0 for it in self._rows]
+        trained = [it.values.get("optim/tokens/sum") or 0.0 for it in self._rows]
+        found["rate/graded_per_s"] = self.graders.rate()
         if rollout:
             found["rate/rollout_tokens_per_s"] = sum(count) / rollout
         if update:
             found["rate/update_tokens_per_s"] = sum(trained) / update
         return found
 
+    def _rollouts(self, step: int) -> Path:
+        """The rollouts of a step, without a suffix."""
+        return self.folder / "rollouts" / f"step_{step:06d}"
+
     def _write_rollouts(self, step: int, samples: Sequence[Any], groups: Sequence[Group]) -> None:
         """Readable rows in JSONL; token ids and log-probabilities in Parquet beside it."""
-        name = self.folder / "rollouts" / f"step_{step:06d}"
+        name = self._rollouts(step)
         files.write_jsonl(name.with_suffix(".jsonl"), step_metrics.rollout_rows(groups))
         table = pa.table(
             {

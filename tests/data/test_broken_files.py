@@ -165,7 +165,7 @@ JSONL = [
     Case("gold unreadable", ".jsonl", lines(A, row(2, answer="x^2+"), row(3, answer="5 }")), 3, 0, ((2, "gold unreadable"), (3, "gold unreadable"))),
     Case("decoded wrongly", ".jsonl", lines(A, row("donâ€™t 2"), row("caf\ufffd")), 3, 0, ((2, "decoded wrongly"), (3, "decoded wrongly"))),
     Case("other columns", ".jsonl", lines(b'{"frage": "1", "antwort": "2"}'), 0, 1, ((1, "no column"),), "antwort, frage"),
-    Case("options", ".jsonl", lines(row(1, options=["2", "3"])), 1, 0, ((0, "not part of the question"),)),
+    Case("options", ".jsonl", lines(row(1, options=["2", "3"], kind="math")), 1, 0, ((0, "not part of the question"),)),
 ]  # fmt: skip
 
 OTHERS = [

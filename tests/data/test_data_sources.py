@@ -181,10 +181,16 @@ def test_near_misses(tmp_path):
 def test_notes_say_what_is_left_out(tmp_path):
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
     rows = [{"prompt": messages, "answer": "A", "choices": ["1", "2"]}]
-    loaded = load(write(tmp_path / "x.jsonl", rows) + "?n=5", split="train", config=NAMED)
+    source = write(tmp_path / "x.jsonl", rows)
+    loaded = load(f"{source}?n=5&kind=exact", split="train", config=NAMED)
     assert [note.split(",")[0] for note in loaded.notes] == [
         "n=5 was asked for",
         "column 'choices' is not part of the question: models will not see it",
+        "1 rows have a system message",
+    ]
+    chosen = load(source, split="train", config=NAMED)
+    assert [note.split(",")[0] for note in chosen.notes] == [
+        "kind choice",
         "1 rows have a system message",
     ]
 

@@ -145,3 +145,21 @@ def test_a_terminal_gets_colours_unless_it_wants_none(look, monkeypatch):
 def test_bars():
     assert bars([0, 1, 100, 50]) == " ▁█▄"
     assert bars([]) == ""
+
+
+def test_of_a_program_the_solution_is_shown_and_not_the_tests(look):
+    stub = "def add(a, b):\n    ''' Add. '''\n"
+    check = "def check(candidate):\n    assert candidate(1, 2) == 3"
+    row = {"prompt": stub, "entry_point": "add", "test": check, "solution": "    return a + b\n"}
+    found, tokenizer = look([row], n=1)
+    shown = found.rows[0]
+    assert (shown.kind, shown.worked) == ("code", "the row's own program")
+    trained = tokenizer.decode([token.id for token in shown.tokens if token.trained][:-1])
+    assert trained.strip() == f"```python\n{stub}    return a + b\n```"
+    assert "assert" not in shown.text + trained
+
+
+def test_of_a_choice_the_letter_is_no_worked_answer(look):
+    found, _ = look([{"question": "Red?", "choices": ["x", "y"], "answer": "B"}], n=1)
+    assert (found.rows[0].kind, found.rows[0].worked) == ("choice", "")
+    assert "A. x\nB. y" in found.rows[0].text

@@ -24,7 +24,7 @@ from aha.data.tasks import arithmetic
 from aha.data.templates import PLACE, load_template, r1_zero
 from aha.models import load as models
 from aha.models.policy import Policy
-from aha.records import Prompt, Rollout
+from aha.records import Prompt, Rendered, Rollout
 from aha.rewards.grade import grade
 from aha.rewards.mix import Mix
 from aha.rewards.workers import GraderPool
@@ -133,7 +133,9 @@ def scored(text):
         prompt_id="q", sample=0, token_ids=(1,), logprobs=(0.0,), text=text, policy_version=0,
         stopped="stop",
     )  # fmt: skip
-    return Mix({"accuracy": 1.0, "format": 1.0}).score(rollout, "", grade("math", "5", text))
+    asked = Rendered(prompt=Prompt(id="q", question="?", gold="5"), text="?", token_ids=(1,))
+    mix = Mix({"accuracy": 1.0, "format": 1.0})
+    return mix.score(asked, [rollout], [grade("math", "5", text)]).scored[0]
 
 
 @pytest.mark.parametrize("text", ANSWERS)
@@ -340,7 +342,7 @@ def collected(base):
             prompt_id="0", sample=i, token_ids=tuple(each), logprobs=tuple(logps), text=text,
             policy_version=0, stopped="stop",
         )  # fmt: skip
-        written.append(score(rollout, "", grade("math", "23", text)))
+        written += score(rendered[0], [rollout], [grade("math", "23", text)]).scored
     by_hand = copy.copy(groups[0])
     object.__setattr__(by_hand, "scored", tuple(written))
     return [*groups, by_hand]

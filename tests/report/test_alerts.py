@@ -89,6 +89,27 @@ def late(step, since=20):
         ("kl_jump", lambda s: {"policy/kl/mean": 0.5} if late(s) else {}),
         ("mixed", lambda s: {"text/mixed/share": 0.5} if late(s) else {}),
         ("slow", lambda s: {"rate/rollout_tokens_per_s": 150.0} if late(s) else {}),
+        ("enumeration", lambda s: {"suspect/several/share": 0.06} if late(s) else {}),
+        (
+            "duplicates",
+            lambda s: {"suspect/duplicates/share": 0.6} if late(s) else {},
+        ),
+        ("empty_thinking", lambda s: {"suspect/empty/share": 0.3} if late(s) else {}),
+        ("echo", lambda s: {"suspect/echo/share": 0.3} if late(s) else {}),
+        (
+            "length_jump",
+            lambda s: {
+                "rollout/tokens/mean": 250.0 if late(s) else 100.0,
+                "reward/accuracy/mean": 0.3,
+            },
+        ),
+        (
+            "reward_without_skill",
+            lambda s: {
+                1: {"heldout/pass_at_1": 0.30, "heldout/pass_at_1_high": 0.36},
+                40: {"heldout/pass_at_1": 0.31, "heldout/pass_at_1_high": 0.37},
+            }.get(s, {}),
+        ),
         (
             "hacking",
             lambda s: {
@@ -118,6 +139,15 @@ def test_each_rule_sees_its_trouble_and_only_that(kind, change):
             10: {"heldout/pass_at_1": 0.40, "heldout/pass_at_1_low": 0.30},
             30: {"heldout/pass_at_1": 0.35, "heldout/pass_at_1_low": 0.25},
         }.get(s, {}),
+        # held-out rises with the reward, above the interval of the first evaluation
+        lambda s: {
+            1: {"heldout/pass_at_1": 0.30, "heldout/pass_at_1_high": 0.36},
+            40: {"heldout/pass_at_1": 0.60, "heldout/pass_at_1_high": 0.66},
+        }.get(s, {}),
+        # all answers alike because nearly all are right
+        lambda s: {"suspect/duplicates/share": 0.9, "reward/accuracy/mean": 0.95},
+        # answers grow while accuracy rises
+        lambda s: {"rollout/tokens/mean": 250.0 if late(s) else 100.0},
         # metrics that are not known are not zero
         lambda s: dict.fromkeys(healthy(s).keys() - {"step"}),
         lambda s: {"policy/kl/mean": None, "reward/std": None},

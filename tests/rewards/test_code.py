@@ -49,6 +49,7 @@ PLACES = {
     "after the thinking": ("<think>```python\nx = 1\n```</think>```python\nx = 2\n```", "x = 2\n"),
     "in the tag": ("<think>t</think><answer>\n```python\nx = 3\n```\n</answer>", "x = 3\n"),
     "in the tag, bare": ("<think>t</think><answer>x = 4</answer>", "x = 4"),
+    "in the tag, bare, after a blank": ("<think>t</think><answer> x = 4 </answer>", "x = 4"),
     "fences inside": ("````python\ns = '```'\n````", "s = '```'\n"),
     "tildes": ("~~~python\nx = 5\n~~~", "x = 5\n"),
 }

@@ -33,7 +33,7 @@ def test_exact_without_a_gold_is_our_failure():
 def test_an_unknown_kind_is_an_error_that_names_the_known_ones():
     verdict = grade("maths", "1", "\\boxed{1}")
     assert verdict.status == "error"
-    assert "code, countdown, exact, gym, math" in verdict.reason
+    assert "choice, code, code_io, countdown, exact, gym, knights, math, numeric" in verdict.reason
 
 
 def test_a_surprise_in_a_grader_is_our_failure(monkeypatch):

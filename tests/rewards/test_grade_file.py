@@ -50,7 +50,7 @@ def test_verdicts_in_order_plain_and_gzipped(tmp_path):
         ('{"gold": true, "response": "1"}', "'gold' is text"),
         (
             '{"gold": "1", "response": "1", "kind": "maths"}',
-            "known: code, countdown, exact, gym, math",
+            "known: choice, code, code_io, countdown, exact, gym",
         ),
         ("[" * 100_000, "not JSON"),
         ("\udcff".encode("utf-8", "surrogateescape"), "not JSON"),

@@ -1,41 +1,31 @@
-"""The verdict table, bombs in process, and properties. Verdicts in math_cases.txt are by hand."""
+"""The verdict tables, bombs in process, and properties. Verdicts in the files of cases are by hand."""
 
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from grading_bombs import BOMBS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelled import cases, misjudged
 
 from aha.rewards.grade import grade
 
-
-def cases() -> list[tuple[str, bool, str, str]]:
-    found = []
-    category = ""
-    for line in Path(__file__).with_name("math_cases.txt").read_text("utf-8").split("\n"):
-        if line.startswith("["):
-            category = line.strip("[]")
-        elif line[:2] in ("+ ", "- "):
-            gold, answer = line[2:].split(" ~ ")
-            found.append((category, line[0] == "+", gold, answer))
-    return found
+FILES = ("math_cases", "math_zh_cases")
 
 
-def test_there_are_enough_cases():
-    assert len(cases()) >= 250
+def test_there_are_enough_cases_and_each_says_why():
+    listed = [case for file in FILES for case in cases(file)]
+    assert len(listed) >= 600
+    assert all(case.why for case in listed)
+    assert len({(case.gold, case.answer) for case in listed}) == len(listed)
 
 
-@pytest.mark.parametrize("category", sorted({case[0] for case in cases()}))
-def test_every_verdict_of_the_table(category):
-    failed = []
-    for _, right, gold, answer in (case for case in cases() if case[0] == category):
-        verdict = grade("math", gold, f"<think>x</think> so \\boxed{{{answer}}}")
-        if (verdict.status == "correct") is not right or verdict.failed:
-            failed.append((gold, answer, right, verdict.status, verdict.reason))
-    assert not failed
+@pytest.mark.parametrize(
+    "file, category", sorted({(file, case.category) for file in FILES for case in cases(file)})
+)
+def test_every_verdict_of_the_tables(file, category):
+    assert not misjudged("math", [case for case in cases(file) if case.category == category])
 
 
 def test_a_right_verdict_does_not_depend_on_dollars_or_display():

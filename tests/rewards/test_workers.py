@@ -265,3 +265,54 @@ def _alive(pid):
 def test_impossible_arguments():
     with pytest.raises(ValueError, match="positive"):
         GraderPool(workers=0)
+
+
+def test_the_queue_is_bounded_and_nothing_is_lost(monkeypatch):
+    monkeypatch.setattr(workers, "MAX_QUEUE", 3)
+    with GraderPool(workers=1) as pool:
+        longest = 0
+        for n in range(40):
+            pool.submit(str(n), "math", f"x+{n}", f"\\boxed{{{n}+x}}")
+            longest = max(longest, len(pool._queue))
+        verdicts = dict(pool.drain())
+    assert longest <= 3
+    assert [verdicts[str(n)].status for n in range(40)] == ["correct"] * 40
+
+
+def test_the_rate_counts_what_workers_judged():
+    with GraderPool(workers=1) as pool:
+        assert pool.rate() is None
+        pool.submit("a", "math", *HARD)
+        pool.submit("settled", "math", "72", "\\boxed{72}")
+        pool.drain()
+        assert pool.judged == 1
+        assert pool.rate() > 0
+
+
+def test_a_worker_that_has_grown_is_replaced(monkeypatch, tmp_path):
+    code = tmp_path / "big_worker.py"
+    code.write_text(
+        "from aha.rewards import grade, worker\n"
+        "from aha.records import Grade\n"
+        "def big(gold, found):\n"
+        "    if gold == 'big': bytearray(b'x') * (600 << 20)\n"
+        "    if gold == 'bomb': [b'x' * (1 << 28) for _ in range(99)]\n"
+        "    return Grade(status='correct', score=1.0)\n"
+        "grade.GRADERS['math'] = big\n"
+        "main = worker.main\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(workers, "WORKER", "from big_worker import main; main()")
+    with GraderPool(workers=1, seconds=20.0) as pool:
+        for gold in ("small", "big", "small2", "bomb", "small3"):
+            pool.submit(gold, "math", gold, "\\boxed{x}")
+        verdicts = dict(pool.drain())
+        assert {name: grade.status for name, grade in verdicts.items()} == {
+            "small": "correct",
+            "big": "correct",
+            "small2": "correct",
+            "bomb": "error",
+            "small3": "correct",
+        }
+        assert verdicts["bomb"].reason == "grader_failed: MemoryError"
+        assert (pool.retired, pool.retried) == (3, 1)  # the bomb is tried in a fresh worker, once

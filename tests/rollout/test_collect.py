@@ -3,7 +3,7 @@ import random
 import pytest
 import tiny
 
-from aha.records import Grade, Prompt, Rendered, Rollout, Scored
+from aha.records import Grade, Group, Prompt, Rendered, Rollout, Scored
 from aha.rollout.collect import collect
 from aha.rollout.engine import SamplingParams
 
@@ -78,14 +78,18 @@ class FakeGraders:
         return Grade(status="correct" if right else "wrong", score=float(right), reason=response)
 
 
-def score(rollout, prefill, grade):
-    return Scored(
-        rollout=rollout,
-        grade=grade,
-        parts={"accuracy": grade.score, "prefill": float(len(prefill))},
-        reward=grade.score,
-        valid=not grade.failed,
-    )
+def score(question, rollouts, grades):
+    scored = [
+        Scored(
+            rollout=rollout,
+            grade=grade,
+            parts={"accuracy": grade.score, "prefill": float(len(question.prefill))},
+            reward=grade.score,
+            valid=not grade.failed,
+        )
+        for rollout, grade in zip(rollouts, grades, strict=True)
+    ]
+    return Group(rendered=question, scored=tuple(scored))
 
 
 def run(seed=0, questions=None, n=4, failing=(), width=3, **options):

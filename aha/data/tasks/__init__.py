@@ -9,15 +9,21 @@ The tasks of reasoning-gym come through `gym.py`.
 import json
 from collections.abc import Callable
 
-from aha.data.tasks import arithmetic, countdown, gym
+from aha.data.tasks import arithmetic, code_io, countdown, functions, gym, knights
 from aha.data.tasks.split import Item, Task, is_heldout, problems
 from aha.records import Prompt
 
-TASKS: dict[str, Task] = {task.name: task for task in (arithmetic.TASK, countdown.TASK)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (arithmetic.TASK, countdown.TASK, knights.TASK, functions.TASK, code_io.TASK)
+}
 
 FORMS: dict[str, Callable[[Prompt], str]] = {
     "arithmetic": lambda prompt: arithmetic.canonical(prompt.columns["expression"]),
     "countdown": lambda prompt: countdown.canonical(**json.loads(prompt.gold)),
+    "knights": lambda prompt: knights.canonical(prompt.columns["statements"]),
+    "functions": lambda prompt: functions.canonical(prompt.columns["steps"]),
+    "code_io": lambda prompt: code_io.canonical(prompt.columns["program"], prompt.columns["name"]),
 }
 """The canonical form of a task's prompt."""
 

@@ -1,0 +1,111 @@
+"""Rewards that a model gives: reward models and judges of a recipe, as rewards by name.
+
+    [zero.reward_models.helpful]      a score of a sequence classifier, on the summary or on everything
+    [zero.judges.same_as_reference]   1 if a language model finds that an answer agrees with the gold
+
+A failure of ours (an answer too long for the reward model, a judge that cannot be reached or read) is no
+reward: None. What a model's own answer lacks is its doing: without a summary it gets the lowest score of
+its group. The verdicts of a judge are kept in RUN/zero/judgements.jsonl, so a phase that is repeated after
+a kill sees the same ones and nothing is paid for twice.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aha.config import JudgeConfig, RewardModelConfig, ZeroConfig
+from aha.errors import ConfigError
+from aha.rewards.judge import Judge, against_reference_all
+from aha.rewards.judge_ask import Asker, Sampling
+from aha.rewards.judge_cache import VerdictCache
+from aha.rewards.judge_http import Endpoint
+from aha.rewards.named import REWARDS, Judged, Known, Reward
+
+if TYPE_CHECKING:
+    from aha.models.reward_model import RewardModel
+
+CACHE = "judgements.jsonl"
+
+
+def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
+    """The rewards of `reward_models` and `judges` that a weight is given to; their models are loaded.
+
+    Raises:
+        ConfigError: a name that is taken or has no weight, an endpoint that cannot be.
+        ModelError: a model that cannot be used.
+    """
+    weighted = {n for table in (config.rewards, *config.rewards_for.values()) for n in table}
+    made: dict[str, Reward] = {}
+    for name in [*config.reward_models, *config.judges]:
+        if name in REWARDS or name in made:
+            raise ConfigError(f"zero: '{name}' is already the name of a reward; choose another one")
+        if name not in weighted:
+            raise ConfigError(
+                f"zero: '{name}' has no weight; write {name} = 1.0 under zero.rewards"
+            )
+        if name in config.reward_models:
+            made[name] = _scored(config.reward_models[name])
+        else:
+            made[name] = _judged(config.judges[name], folder / CACHE)
+    return made
+
+
+def _scored(asked: RewardModelConfig) -> Reward:
+    from aha.models.reward_model import RewardModel
+
+    model = RewardModel.load(asked.path)
+    return Reward(lambda judged: score(model, asked, judged), group=True)
+
+
+def score(
+    model: "RewardModel", asked: RewardModelConfig, judged: Sequence[Judged]
+) -> Sequence[Known]:
+    """Scores of the answers to one question, transformed as the recipe asks."""
+    question = judged[0].prompt.question
+    pairs = [(question, one.text) for one in judged]
+    scores = model.score(pairs, part=asked.part)
+    known = [value for value in scores if value is not None]
+    lowest = min(known, default=None)
+    values: list[Known] = []
+    for value, pair in zip(scores, pairs, strict=True):
+        if value is None and model.why_not(*pair, part=asked.part) == "no_summary":
+            value = lowest
+        values.append(None if value is None else transformed(value, asked))
+    return values
+
+
+def transformed(value: float, asked: RewardModelConfig) -> float:
+    """(value - center) x scale, squeezed into 0..1 if asked."""
+    value = (value - asked.center) * asked.scale
+    return 1 / (1 + math.exp(-max(min(value, 60.0), -60.0))) if asked.sigmoid else value
+
+
+def _judged(asked: JudgeConfig, cache: Path) -> Reward:
+    judge = Judge(
+        asker=_asker(asked),
+        sampling=Sampling(max_tokens=asked.max_tokens),
+        cache=VerdictCache(cache),
+    )
+
+    def verdicts(judged: Sequence[Judged]) -> list[Known]:
+        prompt = judged[0].prompt
+        cases = [(prompt.question, prompt.gold, one.text) for one in judged]
+        grades = against_reference_all(judge, cases)
+        return [None if grade.failed else grade.score for grade in grades]
+
+    return Reward(verdicts, group=True)
+
+
+def _asker(asked: JudgeConfig) -> Asker:
+    if asked.path:
+        from aha.evals.judge_local import LocalJudge
+
+        return LocalJudge(asked.path)
+    return Endpoint(
+        base_url=asked.url,
+        model=asked.model,
+        key_env=asked.key_env,
+        total_s=asked.seconds,
+        parallel=asked.parallel,
+    )
