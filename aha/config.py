@@ -10,16 +10,19 @@ May import: errors. Nothing heavy: `aha --help` loads this.
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -369,6 +372,134 @@ class ZeroConfig(Section):
         return self
 
 
+class RewardTrainConfig(Section):
+    """Training of a reward model. DeepSeek-R1 v2 §3.1."""
+
+    start: str = ""
+    """Language model that gets a scalar head; "" takes model.path. `stage:NAME`: what a stage made."""
+    train: str | list[str]
+    """Preference pairs or labelled answers: WHERE[?key=value&...], one or a list."""
+    heldout: str | list[str] = ""
+    """Held-out ones, for accuracy and calibration; "" sets some of `train` aside."""
+    heldout_share: float = Field(0.1, ge=0, lt=1)
+    """Share of `train` that is set aside where `heldout` is ""."""
+    form: Literal["pairs", "labels"] = "pairs"
+    """pairs: Bradley-Terry (helpfulness); labels: point-wise, safe or not (harmlessness)."""
+    part: Literal["summary", "whole"] = "summary"
+    """What is read: the text after the thinking, or everything."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data (paper: 1)."""
+    examples_per_step: int = Field(32, ge=1)
+    """Pairs or answers in one optimizer step (paper: 256)."""
+    max_tokens: int = Field(1024, ge=2)
+    """Longer ones are left out and counted (paper: 8,192)."""
+    center: float = Field(0.0, ge=0)
+    """Weight of a term that keeps scores near 0; 0 is off."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between held-out measurements; 0 measures only before and after."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints."""
+    keep_last: int = Field(2, ge=1)
+    """Newest checkpoints kept."""
+    optim: OptimConfig = OptimConfig(lr=6e-6, schedule="cosine", min_lr_share=0.1)
+
+
+class SampleConfig(Section):
+    """Answers of a model, judged and filtered, as dialogues to learn. DeepSeek-R1 §2.3.1, §2.3.3."""
+
+    start: str = ""
+    """Model that writes; "" takes model.path. `stage:NAME`: what a stage made."""
+    problems: int = Field(256, ge=1)
+    """Training problems that are asked, the first ones in the order of the seed."""
+    samples: int = Field(8, ge=1)
+    """Answers to each."""
+    temperature: float = Field(1.0, gt=0)
+    """Paper: 1 for cold-start data; not given for rejection sampling."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus."""
+    max_answer_tokens: int = Field(512, ge=1)
+    """Longer answers are cut, and dropped."""
+    per_problem: int = Field(4, ge=1)
+    """Answers kept of a problem, at most."""
+    prompting: Literal["plain", "few_shot", "detailed"] = "plain"
+    """plain: the template's question; few_shot: long worked examples in front; detailed: a request for
+    reflection and verification (the routes of §2.3.1)."""
+    refine: bool = False
+    """Rewrite what is kept into the readable form: thinking, then a summary with the answer boxed."""
+    correct: bool = True
+    """Keep right answers only."""
+    overlap_words: int = Field(10, ge=0)
+    """Answers that share this many words in a row with a held-out problem are dropped; 0 is off."""
+    grader_seconds: float = Field(2.0, gt=0)
+    """Deadline of one grading."""
+    grader_workers: int = Field(2, ge=1)
+    """Grader processes."""
+    sandbox: Literal["auto", "bwrap", "landlock", "none"] = "auto"
+    """Where programs that the model writes run."""
+
+
+class NamedStage(Section):
+    """What every named stage may say otherwise."""
+
+    data: dict[str, Any] = {}
+    """Keys of [data] that are different for this stage."""
+    model: dict[str, Any] = {}
+    """Keys of [model] that are different for this stage."""
+
+
+class RlStage(NamedStage, ZeroConfig):
+    """A stage of reinforcement learning with a name of its own: the keys of [zero]."""
+
+    kind: Literal["rl"]
+    """What the stage does."""
+
+
+class SftStage(NamedStage, SftConfig):
+    """A supervised stage with a name of its own: the keys of [sft]."""
+
+    kind: Literal["sft"]
+    """What the stage does."""
+
+
+class RewardStage(NamedStage, RewardTrainConfig):
+    """The training of a reward model."""
+
+    kind: Literal["reward_model"]
+    """What the stage does."""
+
+
+class SampleStage(NamedStage, SampleConfig):
+    """Answers of a model as data: cold start, rejection sampling."""
+
+    kind: Literal["sample"]
+    """What the stage does."""
+
+
+def _kind_of(stage: Any) -> Any:
+    return stage.get("kind") if isinstance(stage, dict) else getattr(stage, "kind", None)
+
+
+Stage = Annotated[
+    Annotated[RlStage, Tag("rl")]
+    | Annotated[SftStage, Tag("sft")]
+    | Annotated[RewardStage, Tag("reward_model")]
+    | Annotated[SampleStage, Tag("sample")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="stage_kind",
+        custom_error_message='needs kind = "rl", "sft", "sample" or "reward_model"',
+    ),
+]
+STAGES: dict[str, type[Section]] = {
+    "rl": RlStage,
+    "sft": SftStage,
+    "reward_model": RewardStage,
+    "sample": SampleStage,
+}
+KINDS = {"pretrain": "pretrain", "sft": "sft", "zero": "rl"}
+"""Stages that have a table of their own, and what they do."""
+
+
 class Recipe(Section):
     """A whole run."""
 
@@ -387,10 +518,29 @@ class Recipe(Section):
     pretrain: PretrainConfig | None = None
     sft: SftConfig | None = None
     zero: ZeroConfig | None = None
+    stage: dict[str, Stage] = {}
+    """Further stages by name: [stage.NAME] with kind = "rl", "sft", "sample" or "reward_model"."""
 
     def stages(self) -> list[str]:
-        """Names of the stages that the recipe has, in order."""
-        return [name for name in ("pretrain", "sft", "zero") if getattr(self, name) is not None]
+        """Names of the stages that the recipe has, as it gives them."""
+        return [*(name for name in KINDS if getattr(self, name) is not None), *self.stage]
+
+    def kind(self, stage: str) -> str:
+        """What a stage does: pretrain, rl, sft, sample, reward_model."""
+        return KINDS[stage] if stage in KINDS else self.stage[stage].kind
+
+    @model_validator(mode="after")
+    def _names(self) -> "Recipe":
+        for name, stage in self.stage.items():
+            if name in KINDS or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(
+                    f"stage.{name}: a stage is called by small letters, digits and _, and not "
+                    f"{', '.join(KINDS)}"
+                )
+            for key, section in (("data", DataConfig), ("model", ModelConfig)):
+                given = getattr(stage, key)
+                section.model_validate(getattr(self, key).model_dump() | given)
+        return self
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -412,7 +562,9 @@ def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
     except ValidationError as error:
         raise ConfigError(f"{where}: {_plain(error)}") from error
     if not recipe.stages():
-        raise ConfigError(f"{where}: no stage; add a [zero], an [sft] or a [pretrain] table")
+        raise ConfigError(
+            f"{where}: no stage; add a [zero], an [sft] or a [pretrain] table, or [stage.NAME]"
+        )
     return recipe
 
 
@@ -520,11 +672,16 @@ def _plain(error: ValidationError) -> str:
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     at: _Place = Recipe
-    for part in location[:-1]:
-        at = _step(at, str(part))
+    path = [str(part) for part in location[:-1]]
+    rest = path
+    if path[:1] == ["stage"] and len(path) > 2:  # stage, its name, its kind
+        at, rest = STAGES[path[2]], path[3:]
+        path.pop(2)
+    for part in rest:
+        at = _step(at, part)
     section = at if isinstance(at, type) else Recipe
     key, known = str(location[-1]), sorted(section.model_fields)
-    name = ".".join(str(part) for part in location[:-1])
+    name = ".".join(path)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if near:
         hint = f"did you mean '{near[0]}'?"

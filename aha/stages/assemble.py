@@ -99,7 +99,7 @@ def assemble(
         console.note(f"resuming from {found.name} (attempt {run_folder.attempt})")
     metrics = MetricsFile(folder / "metrics.jsonl")
     metrics.truncate_after(state.step if found is not None else -1)
-    run_folder.event("start", stage="zero", step=state.step, checkpoint=str(found))
+    run_folder.event("start", stage=folder.name, step=state.step, checkpoint=str(found))
 
     engine = LocalEngine(
         policy,
@@ -112,7 +112,7 @@ def assemble(
     tags = (recipe.data.think_tag, recipe.data.answer_tag)
     parameters = sum(p.numel() for p in policy.parameters())
     console.start(
-        f"aha zero · {recipe.name}",
+        f"aha {folder.name} · {recipe.name}",
         [
             f"model   {recipe.model.path}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
             f"{resolved.threads} threads",
@@ -146,7 +146,7 @@ def assemble(
             max_tokens=config.max_answer_tokens,
             temperature=config.temperature,
             stop=template.stop,
-            stream=(recipe.seed, "zero"),
+            stream=(recipe.seed, folder.name),
         ),
         heldout=_heldout(recipe, config, engine, graders, heldout, template, folder, console),
         save_model=lambda path: models.save(path, loaded),
@@ -241,7 +241,7 @@ def _heldout(
             folder=folder / "eval" / name,
             receipt=receipt,
             stop=template.stop,
-            weights=f"zero/{name}",
+            weights=f"{folder.name}/{name}",
             tags=(recipe.data.think_tag, recipe.data.answer_tag),
             progress=progress,
         )

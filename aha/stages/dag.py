@@ -18,8 +18,8 @@ from aha.stages import start
 
 DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
-VERSIONS = {"pretrain": 1, "sft": 1, "zero": 1}
-"""Bump one when its stage would give other results for the same configuration."""
+VERSIONS = {"pretrain": 1, "sft": 1, "rl": 1, "sample": 1, "reward_model": 1}
+"""By kind of stage: bump one when it would give other results for the same configuration."""
 NO_EFFECT = {"preflight", "preflight_strict"}
 """Keys of an RL stage that change whether it starts, never what it gives."""
 
@@ -27,37 +27,39 @@ NO_EFFECT = {"preflight", "preflight_strict"}
 @dataclass(frozen=True)
 class Node:
     name: str
+    kind: str
     config: dict[str, Any]
     parents: tuple["Node", ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        what = [self.name, VERSIONS[self.name], self.config, [p.fingerprint for p in self.parents]]
+        what = [self.name, VERSIONS[self.kind], self.config, [p.fingerprint for p in self.parents]]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def graph(recipe: Recipe) -> list[Node]:
     """The recipe's nodes, parents first. Where and how it runs (folder, threads, memory) is left out."""
     nodes: dict[str, Node] = {}
-    if recipe.pretrain is not None:
-        nodes["pretrain"] = Node(
-            "pretrain", {"seed": recipe.seed, "pretrain": recipe.pretrain.model_dump()}
-        )
-    for name in ("sft", "zero"):
-        config = getattr(recipe, name)
-        if config is None:
-            continue
-        before = start.parent(recipe, name)
-        nodes[name] = Node(
-            name,
-            {
-                "seed": recipe.seed,
-                "model": recipe.model.model_dump(),
-                "data": recipe.data.model_dump(),
-                name: config.model_dump(exclude=NO_EFFECT),
-            },
-            (nodes[before],) if before else (),
-        )
+    begun: list[str] = []
+
+    def visit(name: str) -> Node:
+        if name in nodes:
+            return nodes[name]
+        if name in begun:
+            raise ConfigError(f"stages wait for each other: {' -> '.join([*begun, name])}")
+        begun.append(name)
+        parents = tuple(visit(parent) for parent in start.parents(recipe, name))
+        begun.pop()
+        config = {"seed": recipe.seed} | start.settings(recipe, name)
+        for table in config.values():
+            if isinstance(table, dict):
+                for key in NO_EFFECT & table.keys():
+                    del table[key]
+        nodes[name] = Node(name, recipe.kind(name), config, parents)
+        return nodes[name]
+
+    for name in recipe.stages():
+        visit(name)
     return list(nodes.values())
 
 

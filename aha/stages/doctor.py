@@ -49,7 +49,7 @@ def examine(recipe: Recipe | None) -> list[Check]:
     checks.append(_guarded("graders", _graders))
     if recipe is not None and recipe.zero is not None:
         checks.append(_guarded("data", lambda: _data(recipe)))
-        if start.parent(recipe, "zero") is None:
+        if start.model_parent(recipe, "zero") is None:
             checks.append(_guarded("memory", lambda: _memory(recipe)))
             checks.append(_guarded("template", lambda: _template(recipe)))
     return checks
@@ -144,7 +144,7 @@ def _memory(recipe: Recipe) -> Check:
     from aha.train import plan
 
     assert recipe.zero is not None
-    made = plan.make(recipe, recipe.zero, locate(start.asked(recipe, "zero")))
+    made = plan.make(recipe, recipe.zero, locate(start.settings(recipe, "zero")["model"]["path"]))
     return Check(
         "memory",
         "ok",
@@ -161,7 +161,7 @@ def _template(recipe: Recipe) -> Check:
 
     quiet()
     tokenizer = AutoTokenizer.from_pretrained(
-        locate(start.asked(recipe, "zero")), trust_remote_code=False
+        locate(start.settings(recipe, "zero")["model"]["path"]), trust_remote_code=False
     )
     template = templates.load_template(recipe.data, tokenizer)
     warnings = templates.lint(template, tokenizer)

@@ -41,17 +41,18 @@ def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -
 
 
 def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) -> dict[str, Any]:
-    if node.name == "zero":
+    seen = start.view(recipe, node.name, folder.root)
+    if node.kind == "rl":
         from aha.stages import zero
 
-        return zero.run(recipe, node, folder, console)
-    if node.name == "sft":
+        return zero.run(seen, node, folder, console)
+    if node.kind == "sft":
         from aha.stages import sft
 
-        return sft.run(recipe, node, folder, console)
-    if node.name == "pretrain":
-        return _pretrain(recipe, folder.begin(node), console)
-    raise ConfigError(f"no such stage: {node.name}")
+        return sft.run(seen, node, folder, console)
+    if node.kind == "pretrain":
+        return _pretrain(seen, folder.begin(node), console)
+    raise ConfigError(f"no such kind of stage: {node.kind}")
 
 
 def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:
@@ -103,23 +104,27 @@ def plan_facts(recipe: Recipe, *, timed: bool = False) -> dict[str, Any]:
     stages: dict[str, Any] = {}
     nodes = dag.graph(recipe)
     for node in nodes:
-        if node.name == "pretrain":
+        if node.kind == "pretrain":
             assert recipe.pretrain is not None
             steps = -(-recipe.pretrain.tokens // recipe.pretrain.batch_tokens)
             stages["pretrain"] = {"tokens": recipe.pretrain.tokens, "steps": steps}
-        elif before := start.parent(recipe, node.name):
-            stages[node.name] = {"note": f"planned when {before} has made its model"}
-        elif node.name == "sft":
-            assert recipe.sft is not None
-            stages["sft"] = _plan_sft(recipe, recipe.sft)
-        else:
+        elif node.parents:
+            needed = ", ".join(parent.name for parent in node.parents)
+            stages[node.name] = {"note": f"planned when done: {needed}"}
+        elif node.kind == "sft":
+            seen = start.view(recipe, node.name, Path())
+            assert seen.sft is not None
+            stages[node.name] = _plan_sft(seen, seen.sft)
+        elif node.kind == "rl":
             from aha.models.locate import locate
             from aha.train import plan
 
-            assert recipe.zero is not None
-            model = locate(start.asked(recipe, "zero"))
-            made = plan.make(recipe, recipe.zero, model, timed=timed)
-            stages["zero"] = made.as_dict() | {"steps": recipe.zero.steps}
+            seen = start.view(recipe, node.name, Path())
+            assert seen.zero is not None
+            made = plan.make(seen, seen.zero, locate(seen.model.path), timed=timed)
+            stages[node.name] = made.as_dict() | {"steps": seen.zero.steps}
+        else:
+            stages[node.name] = {"note": f"a stage of kind {node.kind} is not planned"}
     return {"name": recipe.name, "graph": dag.mermaid(nodes), "stages": stages}
 
 
@@ -130,7 +135,7 @@ def _plan_sft(recipe: Recipe, config: SftConfig) -> dict[str, Any]:
 
     learned, _, _ = sft.load_data(recipe, config)
     steps = math.ceil(len(learned) * config.epochs / config.examples_per_step)
-    made = plan.make_supervised(recipe, config, locate(start.asked(recipe, "sft")))
+    made = plan.make_supervised(recipe, config, locate(recipe.model.path))
     return made.as_dict() | {"steps": steps}
 
 

@@ -27,6 +27,7 @@ from aha.config import Recipe, ZeroConfig
 from aha.data.golds import own_answer
 from aha.errors import ConfigError, RunError
 from aha.evals import passk
+from aha.models.locate import locate
 from aha.records import Grade, Group, Prompt, Scored
 from aha.report.console import Console
 from aha.rewards.format import format_reward
@@ -84,15 +85,17 @@ def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
 
     if recipe.zero is None:
         raise ConfigError("the recipe has no [zero] table: there is nothing to look at beforehand")
-    node = _named(recipe, "zero")
+    node = next(node for node in dag.graph(recipe) if node.name == "zero")
     root = Path(recipe.run_dir) / recipe.name
-    if (before := start.parent(recipe, "zero")) and dag.status(
-        _named(recipe, before), root
-    ) != "done":
-        raise ConfigError(
-            f"no model of the stage {before} in {root} yet: make it first with `aha run RECIPE {before}`"
-        )
-    model = start.model_folder(recipe, "zero", root)
+    for before in node.parents:
+        if dag.status(before, root) != "done":
+            raise ConfigError(
+                f"the stage {before.name} in {root} is not done yet: run it first with "
+                f"`aha run RECIPE {before.name}`"
+            )
+    recipe = start.view(recipe, "zero", root)
+    assert recipe.zero is not None
+    model = locate(recipe.model.path)
     answers = recipe.zero.preflight or ZeroConfig.model_fields["preflight"].default
     with (
         tempfile.TemporaryDirectory(prefix="aha-preflight-") as aside,
@@ -103,10 +106,6 @@ def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
         facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, answers)
     said = lines(facts, recipe.zero, rate)
     return facts | {"sampled_tokens_per_s": rate}, said
-
-
-def _named(recipe: Recipe, stage: str) -> dag.Node:
-    return next(node for node in dag.graph(recipe) if node.name == stage)
 
 
 def measure(

@@ -28,9 +28,9 @@ from aha.data.templates import Template
 from aha.errors import DataError, RunError, Stopped
 from aha.models import load as models
 from aha.models.adapters import merged
+from aha.models.locate import locate
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile
-from aha.stages import start
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
@@ -59,7 +59,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     assert config is not None
     folder, stop = run_folder.begin(node), Stop()
     learned, heldout, bad = load_data(recipe, config)
-    model_folder = start.model_folder(recipe, "sft", run_folder.root)
+    model_folder = locate(recipe.model.path)
     resolved, size = resolve(recipe, config, folder, model_folder)
     check_disk(run_folder.root, size)
     torch.set_num_threads(resolved.threads)
@@ -118,10 +118,12 @@ class _Training:
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
         self.metrics.truncate_after(self.state.step if found is not None else -1)
         self.resumed = found is not None
-        self.run_folder.event("start", stage="sft", step=self.state.step, checkpoint=str(found))
+        self.run_folder.event(
+            "start", stage=self.folder.name, step=self.state.step, checkpoint=str(found)
+        )
         parameters = sum(p.numel() for p in self.trainer.policy.parameters())
         self.console.start(
-            f"aha sft · {name}",
+            f"aha {self.folder.name} · {name}",
             [
                 f"model   {self.loaded.folder}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
                 f"{resolved.threads} threads",
@@ -205,7 +207,7 @@ class _Training:
         checkpoint.prune(
             checkpoints, keep_last=self.config.keep_last, best_step=-1, step=self.state.step
         )
-        self.run_folder.event("checkpoint", stage="sft", step=self.state.step)
+        self.run_folder.event("checkpoint", stage=self.folder.name, step=self.state.step)
 
 
 # -- the data ---------------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from aha import files
 from aha.config import Recipe, ZeroConfig
 from aha.data import problems
 from aha.data.problems import Problems
+from aha.models.locate import locate
 from aha.records import Prompt
 from aha.report.console import Console
 from aha.rewards.grade import preparation
 from aha.rewards.workers import GraderPool
 from aha.sandbox.box import Sandbox
-from aha.stages import preflight, start, summary
+from aha.stages import preflight, summary
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
@@ -36,7 +37,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     """Train; returns the facts for DONE. Goes on from the newest whole checkpoint if there is one."""
     assert recipe.zero is not None
     folder, stop = run_folder.begin(node), Stop()
-    model_folder = start.model_folder(recipe, "zero", run_folder.root)
+    model_folder = locate(recipe.model.path)
     with assembled(recipe, run_folder, folder, model_folder, console, stop) as running:
         from aha.train.loop import train
 
@@ -144,11 +145,12 @@ def _finish(
     from aha.train.checkpoint import step_name
 
     console.close()  # the panel stays as it is; what follows stands below it
-    found = summary.summary(run_folder.root)
+    found = summary.summary(run_folder.root, folder.name)
     files.write_json(folder / summary.SUMMARY, found)
-    summary.show(run_folder.root, found, console)
+    summary.show(run_folder.root, found, console, folder.name)
     final = folder / "checkpoints" / step_name(run.state.step)
     console.note(f"done. model: {final / 'hf'}")
-    summary.show_next(run_folder.root, recipe, console)
+    if folder.name == "zero":
+        summary.show_next(run_folder.root, recipe, console)
     best = step_name(max(run.state.best_step, 0))
     return {"step": run.state.step, "checkpoint": final.name, "best": best}

@@ -284,7 +284,7 @@ class Run:
                 [self.questions[i] for i in asked],
                 self.config.group_size,
                 self._stream(),
-                phase=f"zero/{self.state.phase}",
+                phase=f"{self.folder.name}/{self.state.phase}",
                 attempt=attempt,
                 tags=self.tags,
                 progress=progress,

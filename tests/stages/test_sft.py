@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from aha import config, files
-from aha.errors import ConfigError, DataError, Stopped
+from aha.errors import DataError, Stopped
 from aha.report.metrics import MetricsFile, comparable
-from aha.stages import dag, launch, sft, start
+from aha.stages import launch, sft
 
 
 def write(path, rows):
@@ -163,17 +163,3 @@ def test_every_turn_of_the_assistant_may_be_learned(tmp_path):
         made = recipe(tmp_path, name=which, train=str(tmp_path / "m.jsonl"), turns=which)
         root = run(made)
         assert json.loads((root / "sft" / "data.json").read_text())["learned"] == learned
-
-
-def test_where_a_stage_starts():
-    raw = {"sft": {"train": "d.jsonl"}, "zero": {"start": "stage:sft"}}
-    made = config.resolve(raw)
-    assert start.parent(made, "sft") is None
-    assert start.parent(made, "zero") == "sft"
-    assert [node.parents for node in dag.graph(made)][1][0].name == "sft"
-    assert "sft --> zero" in dag.mermaid(dag.graph(made))
-    with pytest.raises(ConfigError, match=r"needs a \[sft\] table"):
-        dag.graph(config.resolve({"zero": {"start": "stage:sft"}}))
-    backwards = {"sft": {"train": "d.jsonl", "start": "stage:zero"}, "zero": {}}
-    with pytest.raises(ConfigError, match="does not come before"):
-        dag.graph(config.resolve(backwards))
