@@ -335,6 +335,18 @@ def grade(
             typer.echo(line)
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One run folder, or two to four to compare.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+) -> None:
+    """One page that shows what each stage of a run did: curves, measures, answers. Needs no network."""
+    from aha.report.page import report as make
+
+    make(runs, out)
+    typer.echo(str(out))
+
+
 @model_app.command("get")
 def model_get(
     name: Annotated[str, typer.Argument(help="Name, e.g. smollm2-135m, or a hub id.")],

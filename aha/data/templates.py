@@ -95,7 +95,7 @@ class Template:
                 )
         question = _with_suffix(prompt.question, self.suffix)
         if self.chat:
-            text = _converse(self.tokenizer, _messages(question, self.system), where=prompt.id)
+            text = converse(self.tokenizer, _messages(question, self.system), where=prompt.id)
             if not text.endswith(self.prefill):
                 raise DataError(f"prompt {prompt.id}: its chat rendering ends unlike all others")
         else:
@@ -129,7 +129,7 @@ def example(
         if template.system and asked[0][0] != "system":
             asked.insert(0, ("system", template.system))
         messages = [{"role": role, "content": text} for role, text in asked]
-        text = _converse(template.tokenizer, messages, where=name)
+        text = converse(template.tokenizer, messages, where=name)
     else:
         if len(turns) != 1:
             raise DataError(
@@ -244,7 +244,7 @@ def _messages(question: str, system: str) -> list[dict[str, str]]:
     return [*first, {"role": "user", "content": question}]
 
 
-def _converse(
+def converse(
     tokenizer: "PreTrainedTokenizerBase",
     messages: Sequence[Mapping[str, str]],
     *,
@@ -281,15 +281,15 @@ def _look_at_chat(config: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> t
         )
     asked = _messages(_ASKED, config.system)
     try:
-        opened = _converse(tokenizer, asked, where="data.template=chat")
-        closed = _converse(tokenizer, asked, where="data.template=chat", prompt=False)
+        opened = converse(tokenizer, asked, where="data.template=chat")
+        closed = converse(tokenizer, asked, where="data.template=chat", prompt=False)
     except DataError as error:
         hint = "; it may take no system message: set data.system=''" if config.system else ""
         raise ConfigError(f"{error}{hint}") from error
     before, found, after = opened.partition(_ASKED)
     if not found:
         raise ConfigError("data.template=chat: the model's chat template leaves out the question")
-    if config.system and opened == _converse(tokenizer, _messages(_ASKED, ""), where="chat"):
+    if config.system and opened == converse(tokenizer, _messages(_ASKED, ""), where="chat"):
         raise ConfigError(
             "data.system is set, but the model's chat template does not write it; "
             "set data.system=''"
@@ -312,7 +312,7 @@ def _answered(
 ) -> str | None:
     """The conversation with this answer at its end; None if the template cannot render one."""
     try:
-        return _converse(
+        return converse(
             tokenizer, [*asked, {"role": "assistant", "content": answer}], where="", prompt=False
         )
     except DataError:

@@ -67,12 +67,14 @@ def evaluate(
     weights: str = "",
     tags: tuple[str, str] = ("think", "answer"),
     progress: Callable[[int, int], None] | None = None,
+    stream: str = "eval",
 ) -> Result:
     """Evaluate the engine's present weights, or read the result if it is already there.
 
     Args:
         weights: names the weights (model path, or run and step); another name or receipt in a half
             finished folder starts it anew.
+        stream: names the stream of random numbers; evaluations share one, so that they are paired.
     """
     said = dict(receipt) | {"weights": weights}
     done, partial = folder / "result.json", folder / "samples.partial.jsonl"
@@ -89,7 +91,7 @@ def evaluate(
         top_p=config.top_p,
         top_k=config.top_k,
         stop=stop,
-        stream=(receipt["seed"], "eval"),
+        stream=(receipt["seed"], stream),
     )
     answered = {row["problem"] for row in rows}
     sampled = 0  # tokens, in this call

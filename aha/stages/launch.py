@@ -14,6 +14,8 @@ from aha.stages import dag, start
 from aha.stages.run_folder import RunFolder, opened
 from aha.stages.stop import Stop, on_signal
 
+REPORT = "report.html"
+
 
 def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -> None:
     """Run what is not done yet, in order.
@@ -38,6 +40,19 @@ def run(recipe: Recipe, root: Path, *, stage: str | None, rerun: bool = False) -
                     folder.event("ended", stage=node.name, error=f"{type(error).__name__}: {error}")
                 raise
             folder.finish(node, facts)
+        _report(root, console)
+
+
+def _report(root: Path, console: Console) -> None:
+    """RUN/report.html. A page that cannot be made does not fail a run that is done."""
+    from aha.report.page import report
+
+    try:
+        report([root], root / REPORT)
+    except Exception as error:
+        console.alert(f"no report could be made: {type(error).__name__}: {error}")
+    else:
+        console.note(f"report: {root / REPORT}")
 
 
 def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -50,6 +65,10 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
         from aha.stages import sft
 
         return sft.run(seen, node, folder, console)
+    if node.kind == "sample":
+        from aha.stages import sample
+
+        return sample.run(seen, node, folder, console)
     if node.kind == "pretrain":
         return _pretrain(seen, folder.begin(node), console)
     raise ConfigError(f"no such kind of stage: {node.kind}")

@@ -221,7 +221,14 @@ class Run:
         rollouts = self._rollouts(row.step).with_suffix(".jsonl")
         where, samples = suspects.links(alert.kind, row.suspects, str(rollouts))
         self.console.alert(alert.text + where)
-        self.event("alert", step=row.step, name=alert.kind, text=alert.text, samples=samples)
+        self.event(
+            "alert",
+            stage=self.folder.name,
+            step=row.step,
+            name=alert.kind,
+            text=alert.text,
+            samples=samples,
+        )
 
     def checkpoint(self) -> None:
         """Write everything needed to go on from here; drop what is no longer kept."""

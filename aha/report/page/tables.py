@@ -1,0 +1,203 @@
+"""Tables of the page as plain cells: stage x measure, what became of the data, how recipes differ.
+
+Holds not: HTML (html.py). Every cell is text that is still to be escaped.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from aha.report.page.curves import unit
+from aha.report.page.draw import shown
+from aha.report.page.read import number, string, table
+
+ENDS = 5
+"""Steps at the beginning and at the end that a noisy measure is averaged over."""
+MOST_ROWS = 24
+"""Rows of one breakdown of held-out problems."""
+
+MEASURES: tuple[tuple[str, str], ...] = (
+    ("held-out pass@1", "heldout/pass_at_1"),
+    ("held-out majority vote", "heldout/cons_at_k"),
+    ("held-out answers cut", "heldout/cut/share"),
+    ("reward", "reward/mean"),
+    ("right in training", "grade/correct/share"),
+    ("asked form", "reward/format/mean"),
+    ("no answer part found", "grade/unparsed/share"),
+    ("answer length", "rollout/tokens/mean"),
+    ("answers cut", "rollout/cut/share"),
+    ("groups that teach", "group/informative/share"),
+    ("reflection words", "text/reflection/share"),
+    ("mixed languages", "text/mixed/share"),
+    ("entropy", "policy/entropy/mean"),
+    ("KL to the reference", "policy/kl/mean"),
+    ("pretraining loss", "pretrain/loss"),
+    ("loss", "sft/loss"),
+    ("held-out loss", "sft/heldout/loss"),
+    ("reward model loss", "rm/loss"),
+    ("reward model, held-out loss", "rm/heldout/loss"),
+    ("reward model accuracy", "rm/accuracy"),
+    ("reward model, held-out accuracy", "rm/heldout/accuracy"),
+    ("sampled", "rate/rollout_tokens_per_s"),
+    ("trained", "rate/update_tokens_per_s"),
+    ("memory", "memory/peak_gb"),
+)
+"""Label and metric of the rows."""
+
+Row = tuple[str, list[str]]
+"""Its label, and a cell for each column."""
+
+
+def measures(columns: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Stages side by side: what each measure was at the beginning and at the end of each."""
+    rows: list[Row] = [
+        ("steps", [_steps(stage) for stage in columns]),
+        ("time", [_hours(stage["rows"]) for stage in columns]),
+        ("answers sampled", [_count(stage["counts"]["answers"]) for stage in columns]),
+    ]
+    for label, name in MEASURES:
+        said = f"{label} ({unit(name)})" if unit(name) not in ("", "0..1") else label
+        rows.append((said, [_first_last(stage["rows"], name) for stage in columns]))
+    rows += _by(columns)
+    return [row for row in rows if any(row[1])]
+
+
+def _steps(stage: Mapping[str, Any]) -> str:
+    return shown(stage["rows"][-1]["step"]) if stage["rows"] else ""
+
+
+def _hours(rows: Sequence[Mapping[str, float]]) -> str:
+    return duration(sum(row.get("time/step_s", 0.0) for row in rows)) if rows else ""
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(3720), duration(75), duration(0)
+    ('1 h 2 min', '1 min 15 s', '0 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _first_last(rows: Sequence[Mapping[str, float]], name: str) -> str:
+    """`first → last`: of evaluations as they are, of other measures the mean of a few steps."""
+    known = [row for row in rows if name in row]
+    if not known:
+        return ""
+    values = [row[name] for row in known]
+    share = unit(name) == "0..1"
+    if "heldout" in name:
+        ends = [_value(row[name], share) + _interval(row, name) for row in (known[0], known[-1])]
+    else:
+        few = min(ENDS, max(1, len(values) // 2))
+        ends = [_value(fmean(values[:few]), share), _value(fmean(values[-few:]), share)]
+    return ends[0] if len(values) == 1 else " → ".join(ends)
+
+
+def _value(value: float, share: bool) -> str:
+    return f"{100 * value:.1f} %" if share else shown(float(f"{value:.4g}"))
+
+
+def _interval(row: Mapping[str, float], name: str) -> str:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _by(columns: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Held-out pass@1 by area, domain and language, of the first and the last evaluation."""
+    for key in ("area", "domain", "lang"):
+        names: dict[str, None] = {}
+        for stage in columns:
+            for result in stage["evals"]:
+                names |= dict.fromkeys(table(result["by"].get(key)))
+        if len(names) < 2:
+            continue
+        for name in list(names)[:MOST_ROWS]:
+            yield f"pass@1 · {key} {name}", [_parted(stage, key, name) for stage in columns]
+
+
+def _parted(stage: Mapping[str, Any], key: str, name: str) -> str:
+    found = []
+    results = stage["evals"]
+    for result in [results[0], results[-1]] if len(results) > 1 else results:
+        cell = table(table(result["by"].get(key)).get(name))
+        value = number(cell.get("pass_at_1"))
+        if value is not None:
+            low, high = number(cell.get("low")), number(cell.get("high"))
+            named = {"x": value} | ({"x_low": low, "x_high": high} if low is not None else {})
+            found.append(_value(value, True) + _interval(_known(named), "x"))
+    return " → ".join(found)
+
+
+def _known(row: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+# -- data --------------------------------------------------------------------------------------------------
+
+
+def asked(recipe: Mapping[str, Any], stage: Mapping[str, Any]) -> Iterator[Row]:
+    """Where a stage's data comes from, as its recipe says."""
+    own = table(recipe.get("stage")).get(stage["name"]) or recipe.get(stage["name"])
+    data = table(table(own).get("data")) or table(recipe.get("data"))
+    if table(own).get("train"):  # it learns from its own, the recipe's problems are for others
+        data = {"template": data.get("template")}
+    tables = [("", table(own)), ("data.", data)]
+    for prefix, said in tables:
+        for key in ("start", "train", "heldout", "template", "prompts", "dialogues", "data"):
+            value = said.get(key)
+            if value and not isinstance(value, dict):
+                items = value if isinstance(value, list) else [value]
+                yield f"{prefix}{key}", [string(item) for item in items]
+
+
+def sampled(stage: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Answers of the rollouts by area, domain, source and language: head and rows."""
+    head = ["", "answers", "right of those judged", "mean tokens"]
+    rows = []
+    for key, values in stage["by"].items():
+        named = {name: sums for name, sums in values.items() if name}
+        if len(named) > 1 or (key == "source" and named):
+            for name, (answers, right, judged, tokens) in sorted(
+                named.items(), key=lambda item: (-item[1][0], item[0])
+            )[:MOST_ROWS]:
+                share = f"{100 * right / judged:.1f} %" if judged else ""
+                mean = f"{tokens / answers:.1f}"
+                rows.append([f"{key}: {name}", f"{int(answers):,}", share, mean])
+    return head, rows
+
+
+def leaves(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """`a.b.c`, value for everything in a tree of plain values."""
+    if isinstance(value, dict) and depth < 12:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        for place, inner in enumerate(value[:20]):
+            yield from leaves(inner, f"{prefix}[{place}]", depth + 1)
+    elif isinstance(value, list):
+        yield prefix, ", ".join(string(item) for item in value[:50]) or "none"
+    else:
+        found = None if isinstance(value, bool) else number(value)
+        yield prefix, shown(found) if found is not None else string(value)
+
+
+# -- recipes -----------------------------------------------------------------------------------------------
+
+
+def differences(recipes: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Every value that is not the same in all recipes."""
+    flat = [dict(leaves(recipe)) for recipe in recipes]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    return [
+        (key, [one.get(key, "–") for one in flat])
+        for key in keys
+        if len({one.get(key) for one in flat}) > 1
+    ]
