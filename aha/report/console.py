@@ -343,10 +343,12 @@ def cells(row: Row, steps: int, eta: str) -> list[Cell]:
             ("load", _show(row, "pretrain/expert_load/max", ".2f"), 4),
             ("tok/s", _show(row, "rate/update_tokens_per_s", ".0f"), 5),
         ]
-    elif "sft/loss" in row:
+    elif "sft/loss" in row or "rm/loss" in row:
+        kind = "sft" if "sft/loss" in row else "rm"
         shown += [
-            ("loss", _show(row, "sft/loss", ".3f"), 6),
-            ("held-out", _show(row, "sft/heldout/loss", ".3f"), 6),
+            ("loss", _show(row, f"{kind}/loss", ".3f"), 6),
+            *([("acc", _show(row, "rm/accuracy", ".2f"), 4)] if kind == "rm" else []),
+            ("held-out", _show(row, f"{kind}/heldout/loss", ".3f"), 6),
             ("lr", _show(row, "optim/lr", ".1e"), 7),
             ("gnorm", _show(row, "optim/grad_norm", ".2f"), 5),
             ("epoch", _show(row, "data/epoch", ".0f"), 3),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aha import files
-from aha.config import Recipe, SftConfig
+from aha.config import Recipe, RewardStage, SftConfig
 from aha.errors import ConfigError
 from aha.report.console import Console, duration
 from aha.stages import dag, start
@@ -65,6 +65,8 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
         from aha.stages import sft
 
         return sft.run(seen, node, folder, console)
+    if node.kind == "reward_model":
+        return _reward_model(seen, node, folder, console)
     if node.kind == "sample":
         from aha.stages import sample
 
@@ -72,6 +74,32 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
     if node.kind == "pretrain":
         return _pretrain(seen, folder.begin(node), console)
     raise ConfigError(f"no such kind of stage: {node.kind}")
+
+
+def _reward_model(
+    recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console
+) -> dict[str, Any]:
+    from aha.models.locate import locate
+    from aha.stages import reward_model
+
+    config, stop = recipe.stage[node.name], Stop()
+    assert isinstance(config, RewardStage)
+    with on_signal(stop, console):
+        return reward_model.run(
+            config,
+            name=node.name,
+            seed=recipe.seed,
+            model=recipe.model,
+            data=recipe.data,
+            model_folder=locate(recipe.model.path),
+            folder=folder.begin(node),
+            console=console,
+            stop=stop,
+            threads=recipe.threads,
+            memory_gb=recipe.memory_gb,
+            attempt=folder.attempt,
+            event=folder.event,
+        )
 
 
 def _pretrain(recipe: Recipe, folder: Path, console: Console) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
         order = Order(len(asked.train), recipe.seed)
         places, _ = order.take(min(config.problems, len(asked.train)), 0)
         prompts = [asked.train[place] for place in places]
-        questions, stop = _questions(
+        questions, stop, askings = _questions(
             config, template, prompts, recipe.data.max_prompt_tokens, recipe.data.think_tag
         )
         console.start(
@@ -79,7 +79,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
             drawn,
             template_hash=f"{template.hash} {config.prompting}",
             cap=config.max_answer_tokens,
-            mode="rl",
+            mode="all" if askings else "rl",  # answers without tags end in "the answer is"
             seed=recipe.seed,
         )
         total = len(questions) * config.samples
@@ -92,11 +92,14 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
             receipt=receipt,
             stop=stop,
             weights=f"{node.name} {node.fingerprint}",
-            tags=(recipe.data.think_tag, recipe.data.answer_tag),
+            tags=(recipe.data.think_tag, "" if askings else recipe.data.answer_tag),
             progress=lambda done, tokens: console.heartbeat(done, total, 0.0),
             stream=node.name,
         )
         rows = files.read_jsonl(folder / "eval" / "samples.jsonl")
+        for row in rows:
+            if row["problem"] in askings:  # without the string that ended it
+                row["response"] = askings[row["problem"]].answer(row["response"])
         kept, facts = _chosen(recipe, config, rows, prompts, asked.heldout, graders, node.name)
     facts |= {"problems": len(questions), "samples": len(rows)}
     facts["table"] = mixture.table_text(_table(kept, loaded.tokenizer))
@@ -118,12 +121,14 @@ def _questions(
     prompts: Sequence[Prompt],
     longest: int,
     think_tag: str,
-) -> tuple[list[Rendered], tuple[str, ...]]:
-    """The prompts as the model reads them, and the strings that end an answer."""
+) -> tuple[list[Rendered], tuple[str, ...], dict[str, cold_start.Asking]]:
+    """The prompts as the model reads them, the strings that end an answer, and how a base model was asked
+    (by prompt id; {} for a template's own questions)."""
     if config.prompting == "plain":
-        return render_all(template, prompts, longest)[0], template.stop
+        return render_all(template, prompts, longest)[0], template.stop, {}
     encode = template.tokenizer
     rendered: list[Rendered] = []
+    askings: dict[str, cold_start.Asking] = {}
     stop: tuple[str, ...] = template.stop
     for prompt in prompts:
         if template.chat:
@@ -131,8 +136,10 @@ def _questions(
             text = templates.converse(template.tokenizer, messages, where=prompt.id)
             asking = cold_start.Asking(text=text, prefill=template.prefill)
         else:
-            asking = cold_start.as_text(config.prompting, prompt, think_tag=think_tag)
-            stop = asking.stop
+            asking = cold_start.as_text(
+                config.prompting, prompt, shots=1, think_tag=think_tag, tagged=False
+            )
+            askings[prompt.id], stop = asking, asking.stop
         one = cold_start.rendered(
             asking,
             prompt,
@@ -140,7 +147,7 @@ def _questions(
             bos=template.bos,
         )
         rendered.append(one)
-    return rendered, stop
+    return rendered, stop, askings
 
 
 def _chosen(

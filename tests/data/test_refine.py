@@ -123,6 +123,15 @@ def test_cleaning(thinking, cleaned):
     assert "".join([parts[0].text, *(one.gap + one.text for one in parts[1:])]) == cleaned
 
 
+def test_a_formula_is_one_piece_and_money_is_none():
+    def pieces(text):
+        return [one.text for one in sentences(text)]
+
+    assert pieces("Is $x. Y$ it? Yes.") == ["Is $x. Y$ it?", "Yes."]
+    assert pieces("Is \\(x. Y\\) it? Yes.") == ["Is \\(x. Y\\) it?", "Yes."]
+    assert pieces("It costs $5. Good. So be it.") == ["It costs $5.", "Good.", "So be it."]
+
+
 def test_a_long_sentence_that_comes_again_anywhere_goes():
     long = "The product of twenty three and seventeen is what we are looking for here."
     parts = [one.text for one in sentences(f"{long} First a step. {long} Then another. So.")]

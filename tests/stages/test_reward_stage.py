@@ -15,6 +15,7 @@ from aha.models.reward_model import RewardModel
 from aha.report import metrics as declared
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile, comparable
+from aha.stages import reward_data
 from aha.stages import reward_model as stage
 from aha.stages.stop import Stop
 
@@ -136,7 +137,7 @@ def test_metrics_are_those_declared_and_start_before_the_first_step(whole):
 def test_the_model_scores_what_the_evaluation_says(whole, data):
     folder, facts, *_ = whole
     model = RewardModel.load(folder / facts["model"])
-    held = stage.load_data(settings(train=data), DataConfig(), 0).heldout
+    held = reward_data.load_data(settings(train=data), DataConfig(), 0).heldout
     better = model.score([(pair.question, pair.chosen) for pair in held])
     worse = model.score([(pair.question, pair.rejected) for pair in held])
     right = sum(a > b for a, b in zip(better, worse, strict=True))
@@ -267,8 +268,8 @@ def test_what_is_read_is_what_will_be_scored(tmp_path, base):
     }  # fmt: skip
     assert json.loads((tmp_path / "helpful" / "eval.json").read_text()) == {}
     scorer = RewardModel.from_base(base)
-    items = stage.load_data(given, DataConfig(max_bad_share=0.5), 0).learned
-    one = stage._example(given, scorer, items[0])
+    items = reward_data.load_data(given, DataConfig(max_bad_share=0.5), 0).learned
+    one = reward_data.example_of(given, scorer, items[0])
     values = scorer.values([one.chosen_ids, one.rejected_ids]).tolist()
     scored = scorer.score([(items[0].question, made[0][side]) for side in ("chosen", "rejected")])
     assert values == pytest.approx(scored, abs=1e-5)
@@ -287,13 +288,13 @@ def test_what_begins_alike_is_on_one_side(tmp_path, base):
             made.append({"prompt": prompt, "chosen": f"Gladly {j}", "rejected": "Bah!"})
     files.write_jsonl(tmp_path / "p.jsonl", made)
     given = settings(train=str(tmp_path / "p.jsonl"))
-    found = stage.load_data(given, DataConfig(), 0)
+    found = reward_data.load_data(given, DataConfig(), 0)
     assert (len(found.learned), len(found.heldout)) == (36, 12)
     assert not {one.root for one in found.learned} & {one.root for one in found.heldout}
-    assert found.heldout != stage.load_data(given, DataConfig(), 1).heldout
+    assert found.heldout != reward_data.load_data(given, DataConfig(), 1).heldout
     files.write_jsonl(tmp_path / "h.jsonl", made[:2])
     own = settings(train=str(tmp_path / "p.jsonl"), heldout=str(tmp_path / "h.jsonl"))
-    found = stage.load_data(own, DataConfig(), 0)
+    found = reward_data.load_data(own, DataConfig(), 0)
     assert (len(found.learned), len(found.heldout), found.counts["shared"]) == (42, 2, 6)
 
 
