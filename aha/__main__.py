@@ -426,6 +426,36 @@ def data_inspect(
     )
 
 
+@data_app.command("review")
+def data_review(
+    file: Annotated[
+        Path, typer.Argument(help="Dialogues (JSONL), such as RUN/NAME/dialogues.jsonl.")
+    ],
+    decisions: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Decisions; default: FILE.review.jsonl.")
+    ] = None,
+    reviewer: Annotated[
+        str, typer.Option(envvar="USER", help="Who decides; kept with each decision.")
+    ] = "",
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Ask nothing; write what was accepted or edited so far to this file."),
+    ] = None,
+) -> None:
+    """Look at dialogues one by one: accept, edit, reject. Goes on where it was left."""
+    from aha import files
+    from aha.data import review
+    from aha.report.lines import clean
+
+    records = decisions or file.with_name(f"{file.name}.review.jsonl")
+    if export is not None:
+        made = review.export(file, records)
+        files.write_jsonl(export, made.rows)
+        typer.echo(f"{export}: {made.sentence()}")
+        return
+    review.review(file, records, reviewer or "somebody", input, typer.echo, clean=clean)
+
+
 INTERRUPTED = 130
 
 

@@ -137,7 +137,7 @@ class RewardModel:
         Raises:
             ModelError: a score is not finite (damaged weights).
         """
-        ids = [self._tokens(question, response, part) for question, response in conversations]
+        ids = [self.tokens_of(question, response, part) for question, response in conversations]
         scores: list[float | None] = [None] * len(ids)
         readable = [(len(tokens), place) for place, tokens in enumerate(ids) if tokens is not None]
         for places in _batches(readable):
@@ -152,10 +152,10 @@ class RewardModel:
     def why_not(self, question: str, response: str, *, part: Part = "summary") -> str:
         """Why `score` gives None: no_summary (the model's doing) or too_long (ours); "" if it does
         not."""
-        text = self._part(response, part)
+        text = self.part_of(response, part)
         if text is None:
             return "no_summary"
-        return "" if self._tokens(question, response, part) is not None else "too_long"
+        return "" if self.tokens_of(question, response, part) is not None else "too_long"
 
     def values(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         """[B] float32 scores of tokenised conversations, with gradient where that is on.
@@ -184,13 +184,15 @@ class RewardModel:
         self.model.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
 
-    def _part(self, response: str, part: Part) -> str | None:
+    def part_of(self, response: str, part: Part) -> str | None:
+        """What of a response is read; None if it has no such part."""
         if part == "whole":
             return response.strip() or None
         return split(response, self.think_tag, "").rest.strip() or None  # "" while thinking is open
 
-    def _tokens(self, question: str, response: str, part: Part) -> list[int] | None:
-        text = self._part(response, part)
+    def tokens_of(self, question: str, response: str, part: Part) -> list[int] | None:
+        """A conversation as it is scored; None without the part, or with more than `max_tokens`."""
+        text = self.part_of(response, part)
         if text is None:
             return None
         tokens = self.conversation.answered(question, text)

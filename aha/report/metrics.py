@@ -150,7 +150,9 @@ METRICS: dict[str, Metric] = {
     "sft/examples/sum": _sum("Answers learned in the step.", "answers"),
     "rm/loss": _mean("Loss of a reward model: Bradley-Terry, or cross-entropy of labels.", "nats"),
     "rm/accuracy": _share("Pairs whose chosen answer has the higher score; labels that are right."),
-    "rm/margin/mean": _mean("Score of the chosen answer less that of the rejected one."),
+    "rm/margin/mean": _mean(
+        "Score of the chosen answer less that of the rejected one; of a label, the score with its sign."
+    ),
     "rm/examples/sum": _sum("Pairs or answers learned in the step.", "examples"),
     "rm/heldout/loss": _mean("The loss on held-out examples.", "nats"),
     "rm/heldout/accuracy": _share("The accuracy on held-out examples."),

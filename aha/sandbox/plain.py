@@ -1,14 +1,17 @@
 """Plain data as JSON and back, type by type: what may pass between a judge and untrusted code.
 
 This file is also the first part of the program that runs inside the jail (calls.py), so it imports
-nothing of ours. What is rebuilt are new objects of exactly these types; nothing that the other side
+nothing of ours, and nothing at all before it is needed: each import is a part of every grading. What is
+rebuilt are new objects of exactly these types; nothing that the other side
 wrote is ever called.
 """
 
-import collections
-import math
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 DEPTH, NODES, DIGITS = 60, 300_000, 20_000
 """Caps on nesting, on values in all, and on the digits of an integer."""
@@ -50,9 +53,12 @@ def encode(
     for name, plural in PLURAL.items():
         if kind is plural:
             return {name: inner(list(value))}
-    if kind in (dict, collections.OrderedDict, collections.defaultdict, collections.Counter):
+    if kind is dict or (
+        kind.__module__ == "collections"
+        and kind.__name__ in ("OrderedDict", "defaultdict", "Counter")
+    ):
         return {"d": [inner(pair) for pair in list(value.items())]}
-    if kind is collections.deque:
+    if kind.__module__ == "collections" and kind.__name__ == "deque":
         return {"q": inner(list(value))}
     if kind is range:
         return {"r": [hex(part) for part in (value.start, value.stop, value.step)]}
@@ -110,6 +116,8 @@ def decode(
         if name == "d":
             return dict(inner(pair) for pair in content)
         if name == "q":
+            import collections
+
             return collections.deque(inner(content))
         if name == "r":
             start, stop, step = (int(part, 16) for part in content)
@@ -129,6 +137,8 @@ def same(found: Any, expected: Any, tolerance: float = 0.0) -> bool:
     An int and a float of the same value are the same, as in every judge of the field.
     """
     if type(found) in (int, float) and type(expected) in (int, float):
+        import math
+
         if found == expected:
             return True
         if type(found) is float and type(expected) is float and math.isnan(found):

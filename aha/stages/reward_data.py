@@ -152,10 +152,10 @@ def _read(
     scorer: RewardModel, question: str, answer: str, config: RewardTrainConfig
 ) -> tuple[tuple[int, ...], int] | str:
     """(tokens of question and answer, tokens of the answer alone), or why not."""
-    text = scorer._part(answer, config.part)
+    text = scorer.part_of(answer, config.part)
     if text is None:
         return "no_summary"
-    ids = scorer._tokens(question, answer, config.part)
+    ids = scorer.tokens_of(question, answer, config.part)
     if ids is None or len(ids) > config.max_tokens:
         return "too_long"
     return tuple(ids), len(scorer.tokenizer(text, add_special_tokens=False).input_ids)

@@ -130,7 +130,7 @@ class _Training:
     name: str
     folder: Path
     config: RewardTrainConfig
-    lessons: Lessons
+    lessons: Lessons[Any]
     heldout: Sequence[Example]
     trainer: ScoreTrainer
     console: Console
@@ -181,7 +181,7 @@ class _Training:
             self._save()
         while state.step < total:
             began = time.perf_counter()
-            examples = cast("list[Example]", self.lessons.at(state.step))
+            examples = self.lessons.at(state.step)
             result = self.trainer.step(examples, state.step)
             values: dict[str, float | None] = dict(result.metrics)
             values["data/epoch"] = float(

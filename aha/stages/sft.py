@@ -93,7 +93,7 @@ class _Training:
     run_folder: RunFolder
     folder: Path
     config: SftConfig
-    lessons: Lessons
+    lessons: Lessons[Example]
     heldout: Sequence[Example]
     trainer: Trainer
     loaded: models.Loaded
@@ -140,7 +140,8 @@ class _Training:
     def train(self, stop: Stop) -> None:
         state, config, total = self.state, self.config, self.lessons.steps
         if not self.resumed:
-            self._write(0, self._heldout(), time.perf_counter())
+            began = time.perf_counter()
+            self._write(0, self._heldout(), began)
             self._save()
         while state.step < total:
             began = time.perf_counter()

@@ -11,6 +11,7 @@ Holds not: where examples come from (data/dialogues.py), the stage around it (st
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
@@ -47,14 +48,17 @@ def to_trees(examples: Sequence[Example]) -> list[Tree]:
     ]
 
 
-class Lessons:
-    """Examples in the order they are learned: epoch after epoch, each in an order of its own.
+T = TypeVar("T")
+
+
+class Lessons(Generic[T]):
+    """Examples of any kind in the order they are learned: epoch after epoch, each in an order of its own.
 
     Args:
         per_step: examples of an optimizer step. The last step of all may have fewer.
     """
 
-    def __init__(self, examples: Sequence[Example], *, per_step: int, epochs: float, seed: int):
+    def __init__(self, examples: Sequence[T], *, per_step: int, epochs: float, seed: int):
         if not examples:
             raise RunError("there is no example to learn from")
         self.examples = examples
@@ -64,14 +68,14 @@ class Lessons:
         """Examples in all steps."""
         self.steps = math.ceil(self.total / per_step)
 
-    def at(self, step: int) -> list[Example]:
+    def at(self, step: int) -> list[T]:
         """The examples of a step, 0-based: a pure function of the data, the seed and the step."""
         first = step * self.per_step
         places = range(first, min(first + self.per_step, self.total))
         return [self.examples[self.order.take(1, place)[0][0]] for place in places]
 
 
-def learn(trainer: Trainer, lessons: Lessons, step: int) -> StepResult:
+def learn(trainer: Trainer, lessons: Lessons[Example], step: int) -> StepResult:
     """One optimizer step; its metrics under their declared names (`sft/...`, `optim/...`)."""
     examples = lessons.at(step)
     result = trainer.step(to_trees(examples), step, on_policy=False)

@@ -49,7 +49,11 @@ def test_a_recipe_that_cannot_be_read(aha: Aha, tmp_path: Path, recipe: Path) ->
     plain(aha("run", recipe, "zeroo"), 2, "no stage 'zeroo'", "it has: zero")
     empty = tmp_path / "empty.toml"
     empty.write_text("name = 'x'")
-    plain(aha("run", empty), 2, "no stage; add a [zero], an [sft] or a [pretrain] table, or [stage.NAME]")
+    plain(
+        aha("run", empty),
+        2,
+        "no stage; add a [zero], an [sft] or a [pretrain] table, or [stage.NAME]",
+    )
 
 
 DATA: dict[str, tuple[str, list[str]]] = {

@@ -4,7 +4,7 @@ import pytest
 
 from aha.errors import RunError
 from aha.sandbox.box import Sandbox
-from aha.sandbox.calls import CallFailed, Calls, run_tests
+from aha.sandbox.calls import PRELUDE, CallFailed, Calls, needed, run_tests
 from aha.sandbox.plain import NotPlain
 from aha.sandbox.types import Limits
 
@@ -216,3 +216,27 @@ def test_names_that_answers_may_use_are_not_answers(sandbox):
         run_tests(calls, tests)
     with Calls(sandbox, "def f(x):\n    return gcd(x, 18) + max(1, 2)") as calls:
         run_tests(calls, "assert f(12) == 8")
+
+
+@pytest.mark.parametrize(
+    "source, value",
+    [
+        ("def f(x):\n    return Counter(x).most_common(1)[0][0]", "b"),
+        ("def f(x: List[str]) -> str:\n    return sorted(x)[-1]", "c"),
+        ("def f(x):\n    return math.floor(pi) * len(x)", 12),
+        ("def f(x):\n    return re.sub('b', '', ''.join(x))", "ac"),
+        ("def f(x):\n    return reduce(lambda a, b: a + b, x)", "abbc"),
+        ("def f(x):\n    return eval('gcd')(12, 18)", 6),
+        ("def f(x):\n    return pow(2, 5, 7)", 4),  # Python's own, not that of math
+    ],
+)
+def test_only_what_a_program_names_is_imported_for_it(sandbox, source, value):
+    with Calls(sandbox, source) as calls:
+        assert calls.call("f", (["a", "b", "b", "c"],)) == value
+
+
+def test_a_program_that_needs_nothing_gets_nothing():
+    assert needed("def f(a, b):\n    return a + b").strip() == ""
+    assert needed("def f(x):\n    return sqrt(x)").strip() == "from math import *"
+    assert "from builtins import *" in needed("def f(x):\n    return pow(x, 2)")
+    assert needed("eval('x')") == PRELUDE

@@ -12,7 +12,6 @@ from aha import files
 from aha.config import DataConfig, ModelConfig, OptimConfig, RewardTrainConfig
 from aha.errors import ConfigError, DataError, DoesNotFit, Stopped
 from aha.models.reward_model import RewardModel
-from aha.report import metrics as declared
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile, comparable
 from aha.stages import reward_data
@@ -21,11 +20,11 @@ from aha.stages.stop import Stop
 
 
 @pytest.fixture(autouse=True, scope="module")
-def metrics_of_reward_models():
-    """Until report/metrics.py declares them."""
-    names = ("rm/loss", "rm/accuracy", "rm/margin/mean", "rm/examples/sum")
-    for name in (*names, "rm/heldout/loss", "rm/heldout/accuracy"):
-        declared.METRICS.setdefault(name, declared.METRICS["sft/loss"])
+def threads_as_before():
+    """A stage sets them for its whole process."""
+    kept = torch.get_num_threads()
+    yield
+    torch.set_num_threads(kept)
 
 
 def words(folder, family="Llama"):

@@ -55,6 +55,15 @@ LABELS = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny products only wait for each other."""
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(kept)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Language models of 97 words with weights that are not small."""
