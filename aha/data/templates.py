@@ -130,6 +130,7 @@ def example(
             asked.insert(0, ("system", template.system))
         messages = [{"role": role, "content": text} for role, text in asked]
         text = converse(template.tokenizer, messages, where=name)
+        glue = _glue(template.tokenizer, messages, text)
     else:
         if len(turns) != 1:
             raise DataError(
@@ -137,14 +138,14 @@ def example(
                 f"{template.name!r} takes one question: use data.template=chat"
             )
         text = template.before + _with_suffix(turns[0][1], template.suffix) + template.after
+        glue = "" if text.endswith((" ", "\n", ">")) else " "
     opened = template.prefill.strip()
     if opened and text.endswith(template.prefill):
         if response.startswith(opened):
-            response = response[len(opened) :].lstrip()
+            response, glue = response[len(opened) :].lstrip(), ""
         else:
             text = text[: -len(template.prefill)]
-    glued = text.endswith((" ", "\n", ">")) or template.chat
-    ids = _encode(template.tokenizer, response if glued else f" {response}")
+    ids = _encode(template.tokenizer, glue + response)
     end = template.turn_end if template.turn_end is not None else template.eos_ids[:1]
     ids += [end] if isinstance(end, int) else list(end)
     return [*template.bos, *_encode(template.tokenizer, text)], ids
@@ -317,6 +318,17 @@ def _answered(
         )
     except DataError:
         return None
+
+
+def _glue(
+    tokenizer: "PreTrainedTokenizerBase", asked: Sequence[Mapping[str, str]], opened: str
+) -> str:
+    """What a chat template writes between its generation prompt and an answer: often a blank, or nothing."""
+    answered = _answered(tokenizer, asked, _ANSWERED)
+    if answered is None or not answered.startswith(opened):
+        return ""
+    between = answered[len(opened) :].partition(_ANSWERED)[0]
+    return between if not between.strip() else ""
 
 
 def _common(a: str, b: str) -> int:

@@ -117,3 +117,21 @@ def test_a_source_that_cannot_be_used_says_why(tmp_path):
         dialogues.load(f"{path}?respnse=a", split="train", config=DataConfig())
     with pytest.raises(DataError, match="no data at"):
         dialogues.load(str(tmp_path / "none.jsonl"), split="train", config=DataConfig())
+
+
+def test_what_is_learned_is_what_the_template_writes():
+    """Prompt and answer, put together, are the conversation as the model's own template renders it."""
+    from transformers import AutoTokenizer
+
+    from aha.data import templates
+    from aha.models.locate import locate
+
+    tokenizer = AutoTokenizer.from_pretrained(locate("aha:base"))
+    template = templates.load_template(DataConfig(template="chat"), tokenizer)
+    turns = (("system", "Be brief."), ("user", "4 * 3 - 1 ="))
+    prompt, answer = templates.example(template, turns, "<think>\n12 - 1\n</think>\n\n11")
+    messages = [{"role": role, "content": text} for role, text in turns]
+    messages.append({"role": "assistant", "content": "<think>\n12 - 1\n</think>\n\n11"})
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert tokenizer.decode([*prompt, *answer]) == whole
+    assert answer[-1] == tokenizer.eos_token_id
