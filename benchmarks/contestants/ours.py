@@ -281,10 +281,10 @@ class Ours:
         nothing = Grade(status="unparsed", score=0.0)
         groups = []
         for question, lengths in zip(_questions(asked), asked.lengths, strict=True):
-            scored = []
+            rollouts = []
             for sample in range(len(lengths)):
                 ids, logps = next(rows)
-                rollout = Rollout(
+                one = Rollout(
                     prompt_id=question.prompt.id,
                     sample=sample,
                     token_ids=tuple(ids),
@@ -293,8 +293,8 @@ class Ours:
                     policy_version=self.version,
                     stopped="length",
                 )
-                scored.append(score(rollout, "", nothing))
-            groups.append(Group(rendered=question, scored=tuple(scored)))
+                rollouts.append(one)
+            groups.append(score(question, rollouts, [nothing] * len(rollouts)))
         return groups
 
 
@@ -312,10 +312,13 @@ def _scorer(flat: Sequence[int]) -> Any:
     in `flat` give every answer the same."""
     dull = {str(number) for number in flat}
 
-    def score(rollout: Rollout, prefill: str, grade: Grade) -> Scored:
-        reward = 0.0 if rollout.prompt_id in dull else token_reward(rollout.token_ids)
-        parts = {"tokens": reward, "accuracy": grade.score}
-        return Scored(rollout=rollout, grade=grade, parts=parts, reward=reward)
+    def score(question: Rendered, rollouts: Sequence[Rollout], grades: Sequence[Grade]) -> Group:
+        scored = []
+        for rollout, grade in zip(rollouts, grades, strict=True):
+            reward = 0.0 if rollout.prompt_id in dull else token_reward(rollout.token_ids)
+            parts = {"tokens": reward, "accuracy": grade.score}
+            scored.append(Scored(rollout=rollout, grade=grade, parts=parts, reward=reward))
+        return Group(rendered=question, scored=tuple(scored))
 
     return score
 
