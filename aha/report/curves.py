@@ -34,6 +34,14 @@ LABEL, NUMBER, WIDTH = 15, 5, 32
 """Columns of a label, of a number, of a curve."""
 
 
+def mean(values: Sequence[float]) -> float:
+    """The mean, also of numbers whose sum is beyond the largest float."""
+    try:
+        return fmean(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
 def curve(
     values: Sequence[float | None], width: int, height: int = 1, *, plain: bool = False
 ) -> list[str]:
@@ -76,7 +84,7 @@ def binned(values: Sequence[float | None], width: int) -> list[float | None]:
         start = column * count // width
         end = max((column + 1) * count // width, start + 1)
         part = [value for value in values[start:end] if value is not None and _known(value)]
-        found.append(fmean(part) if part else None)
+        found.append(mean(part) if part else None)
     return found
 
 

@@ -256,3 +256,11 @@ def test_a_number_is_a_finite_number(value, found):
 
 def test_a_whole_number_is_one():
     assert [whole(v) for v in (3, 3.0, 3.5, 1e300, "3")] == [3, 3, None, None, None]
+
+
+def test_huge_numbers_have_ticks_and_means():
+    from aha.report.curves import mean
+    from aha.report.page.draw import ticks
+
+    assert ticks(179769314, 179769314, 8) == [179769314, 179769314]
+    assert mean([8.98e307] * 3) == 8.98e307

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
+from aha.report.curves import mean
 from aha.report.metrics import metric
 
 MOST = 300
@@ -249,7 +249,7 @@ def _thin(chart: Chart) -> Chart:
         means = []
         for start, end in bins if values else ():
             known = [value for value in values[start:end] if value is not None]
-            means.append(fmean(known) if known else None)
+            means.append(mean(known) if known else None)
         return tuple(means)
 
     return replace(

@@ -101,7 +101,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     >>> ticks(0, 1)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    rough = max((high - low) / most, 1e-300)
+    rough = max((high - low) / most, abs(high) * 1e-300, 1e-300)
     power = 10.0 ** math.floor(math.log10(rough))
     size = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)

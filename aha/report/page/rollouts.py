@@ -20,9 +20,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+from aha.report.curves import mean
 from aha.report.page.read import Reader, number, quantile, string, whole
 
 LONGEST = 6000
@@ -133,9 +133,9 @@ def _of_step(
         "step": step,
         "groups": groups,
         "answers": len(lengths),
-        "tokens_mean": fmean(lengths),
+        "tokens_mean": mean(lengths),
         **{f"tokens_p{p}": quantile(lengths, p / 100) for p in (10, 50, 90)},
-        "reward_mean": fmean(rewards) if rewards else None,
+        "reward_mean": mean(rewards) if rewards else None,
         **{f"reward_p{p}": quantile(rewards, p / 100) if rewards else None for p in (10, 90)},
         "statuses": dict(statuses),
     }

@@ -4,9 +4,9 @@ Holds not: HTML (html.py). Every cell is text that is still to be escaped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
+from aha.report.curves import mean
 from aha.report.page.curves import unit
 from aha.report.page.draw import shown
 from aha.report.page.read import number, string, table
@@ -97,7 +97,7 @@ def _first_last(rows: Sequence[Mapping[str, float]], name: str) -> str:
         ends = [_value(row[name], share) + _interval(row, name) for row in (known[0], known[-1])]
     else:
         few = min(ENDS, max(1, len(values) // 2))
-        ends = [_value(fmean(values[:few]), share), _value(fmean(values[-few:]), share)]
+        ends = [_value(mean(values[:few]), share), _value(mean(values[-few:]), share)]
     return ends[0] if len(values) == 1 else " → ".join(ends)
 
 
