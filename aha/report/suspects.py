@@ -3,7 +3,7 @@
     several     three boxes or answer tags or more after the thinking: answers by enumeration
     empty       thinking tags with nothing in them
     echo        thinking that only says the question again
-    duplicates  answers of one group that are the same text (one of each kind is not counted)
+    duplicates  answers whose text another answer of the group has too
 
 Counts only; whether it is a trick, a reader decides. One pass over each text.
 """

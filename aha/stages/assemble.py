@@ -59,9 +59,8 @@ def assemble(
     """
     config = recipe.zero
     assert config is not None
-    mix = mix_of(
-        recipe, config, folder
-    )  # a reward that is not there is told before the model is loaded
+    # a reward that is not there is told before the model is loaded
+    mix = mix_of(recipe, config, folder)
     for warning in check_domains(mix.tables, prompts):
         console.alert(warning)
     torch.set_num_threads(resolved.threads)

@@ -43,12 +43,21 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     assert isinstance(config, SampleStage)
     folder = run_folder.begin(node)
     asked = problems.load(recipe.data)
+    if config.sandbox == "none":
+        console.alert(
+            f"stage.{node.name}.sandbox='none': programs that the model writes run without any protection, "
+            "with the rights of this user"
+        )
     with GraderPool(
         workers=config.grader_workers, seconds=config.grader_seconds, sandbox=config.sandbox
     ) as graders:  # started before the model: its processes hold nothing of it
+        import torch
+
         from aha.evals import run as evals
         from aha.evals.ask import engine_of
 
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
         engine, loaded = engine_of(recipe.model.path)
         template = templates.load_template(
             recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids

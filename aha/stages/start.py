@@ -14,7 +14,6 @@ from typing import Any
 
 from aha.config import KINDS, DataConfig, ModelConfig, Recipe, Section
 from aha.errors import ConfigError
-from aha.models.locate import locate
 
 STAGE = "stage:"
 DIALOGUES = "dialogues.jsonl"
@@ -76,17 +75,6 @@ def model_parent(recipe: Recipe, stage: str) -> str | None:
     """The stage whose model another one starts from; None for a model from elsewhere."""
     path = settings(recipe, stage)["model"]["path"]
     return next(references(path), None)
-
-
-def model_folder(recipe: Recipe, stage: str, root: Path) -> Path:
-    """The folder of the model that a stage starts from, in the run folder `root` or elsewhere.
-
-    Raises:
-        ModelError: there is no such model, or the stage has made none yet.
-    """
-    before = model_parent(recipe, stage)
-    path = settings(recipe, stage)["model"]["path"]
-    return locate(path if before is None else str(root / before))
 
 
 def view(recipe: Recipe, stage: str, root: Path) -> Recipe:
