@@ -3,7 +3,10 @@
     drills     isolated single steps, plain and worded, and checks of claimed steps
     worked     problems of the task `arithmetic` with answers in three styles (corpus_arithmetic)
     countdown  searches of geometric length
-    text       greetings, facts, small stories, sentences of the R1-Zero template (corpus_text)
+    logic      knights and knaves, programs followed by hand (corpus_logic)
+    talk       requests of the task `talk`, answered well and badly
+    text       facts, small stories, numbers in order (corpus_text)
+    template   sentences of the R1-Zero template
 
 English and Chinese, some documents in both. Layouts: bare, Q and A, User and Assistant, several
 examples in a row, a heading. The tags <think> and <answer> occur in TAGGED of the documents, and
@@ -17,12 +20,20 @@ document. Bump VERSION when a document changes.
 from collections.abc import Iterator
 from random import Random
 
-from aha.data import corpus_text
-from aha.data.corpus_arithmetic import BOXED, Work, drills, pick, problem, search, work
+from aha.data import corpus_logic, corpus_text
+from aha.data.corpus_arithmetic import Work, drills, pick, problem, search, work
 
-VERSION = 3
+VERSION = 4
 
-KINDS = {"drills": 0.37, "worked": 0.42, "countdown": 0.07, "text": 0.115, "template": 0.025}
+KINDS = {
+    "drills": 0.31,
+    "worked": 0.36,
+    "countdown": 0.05,
+    "logic": 0.09,
+    "talk": 0.12,
+    "text": 0.05,
+    "template": 0.02,
+}
 """Share of each kind among the documents."""
 ENGLISH = 0.6
 """Share of English documents; the rest is Chinese."""
@@ -30,6 +41,8 @@ MIXED = 0.15
 """Share of worked documents that switch the language between sentences (7 % of all)."""
 TAGGED = 0.04
 """Share of worked documents with <think> and <answer> tags (2 % of all)."""
+KNIGHTS = 0.45
+"""Share of puzzles among the documents about logic; the others are programs."""
 DOTTED = 0.35
 """Share of questions in talk with a full stop behind them, as the R1-Zero template has it."""
 LAYOUTS = {"talk": 0.5, "bare": 0.14, "qa": 0.18, "shots": 0.1, "headed": 0.08}
@@ -64,7 +77,16 @@ def _written(rng: Random, kind: str, lang: str) -> str:
     if kind == "countdown":
         asked, tried, answer = search(rng, lang)
         layout = pick(rng, {"talk": 0.75, "qa": 0.25})
-        return _said(rng, asked, tried, _named(rng, answer, lang), layout, lang)
+        return _said(rng, asked, tried, corpus_logic.named(rng, answer, lang), layout, lang)
+    if kind == "logic":
+        make = corpus_logic.puzzle if rng.random() < KNIGHTS else corpus_logic.program
+        asked, thinking, answer = make(rng, lang)
+        if rng.random() < TAGGED:
+            return _in_tags(rng, asked, thinking or answer, answer)
+        layout = pick(rng, {"talk": 0.75, "qa": 0.25})
+        return _said(rng, asked, thinking, corpus_logic.named(rng, answer, lang), layout, lang)
+    if kind == "talk":
+        return corpus_text.talk(rng, lang)
     if kind == "text":
         return corpus_text.plain(rng, lang)
     return corpus_text.description(rng)
@@ -111,17 +133,15 @@ def _tagged(rng: Random, lang: str, mixed: bool) -> str:
     """An answer in tags; a direct one still says something in its thinking."""
     given = problem(rng, lang)
     done: Work = work(rng, given, lang, mixed=mixed)
-    thinking = done.thinking or done.final
+    return _in_tags(rng, given.question, done.thinking or done.final, str(done.answer))
+
+
+def _in_tags(rng: Random, asked: str, thinking: str, answer: str) -> str:
     return (
-        f"User: {given.question}{_dot(rng)} Assistant: <think> {thinking} </think> "
-        f"<answer> {done.answer} </answer>"
+        f"User: {asked}{_dot(rng)} Assistant: <think> {thinking} </think> "
+        f"<answer> {answer} </answer>"
     )
 
 
 def _dot(rng: Random) -> str:
     return "." if rng.random() < DOTTED else ""
-
-
-def _named(rng: Random, answer: str, lang: str) -> str:
-    answer = f"\\boxed{{{answer}}}" if rng.random() < BOXED else answer
-    return f"答案是 {answer}" if lang == "zh" else f"The answer is {answer}"

@@ -1,64 +1,47 @@
-"""Plain text and talk in the base model's corpus: what is not arithmetic.
+"""Plain text and talk in the base model's corpus: what is neither arithmetic nor logic.
 
-Greetings, help, requests that should be refused, small facts, rewriting, translations, numbers in
-order, little stories, and the sentences of the R1-Zero template in ordinary surroundings (so that
-its words are known; nothing in tags ever follows its first sentence, see aha/data/corpus.py).
+Talk is the requests of the task `talk` with answers of every quality (aha/data/tasks/talk_answers.py);
+text is facts, translations, numbers in order, little stories. The sentences of the R1-Zero template stand
+in ordinary surroundings, so that its words are known; nothing in tags ever follows its first sentence, see
+aha/data/corpus.py.
 """
 
 from random import Random
 
-from aha.data.corpus_words import (
-    CAPITALS,
-    GREETINGS,
-    HARM,
-    HELP,
-    KIND_OF,
-    PHRASES,
-    REWRITES,
-    SENTENCES,
-    TEMPLATE,
-    TEMPLATE_TAGS,
-    TRANSLATIONS,
-)
+from aha.data.corpus_words import PHRASES, SENTENCES, TEMPLATE, TEMPLATE_TAGS
+from aha.data.tasks import talk as task
+from aha.data.tasks import talk_answers
+from aha.data.tasks import talk_words as words
 
-HELPFUL = 0.5
-"""Share of helpful answers among those to `HELP`: what a reward model has to raise later."""
-REFUSED = 0.6
-"""Share of refusals among the answers to `HARM`."""
+THOUGHT = 0.06
+"""Share of talk in which the answer is thought over first, in tags."""
 
 
 def plain(rng: Random, lang: str) -> str:
     """One small document."""
-    kind = rng.choice((_story, _story, _facts, _numbers, _dialogue, _dialogue, _translate))
+    kind = rng.choice((_story, _story, _facts, _numbers, _translate))
     return kind(rng, lang)
 
 
-def question(rng: Random, lang: str) -> tuple[str, str]:
-    """A question that needs no number, and its answer; not every answer is a good one."""
-    kind = rng.randrange(7)
-    if kind == 4:
-        asked, curt, kind_answer = rng.choice(HELP[lang])
-        return asked, kind_answer if rng.random() < HELPFUL else curt
-    if kind == 5:
-        return _harm(rng, lang)
-    if kind == 0:
-        return rng.choice(GREETINGS[lang])
-    if kind == 1:
-        return _fact(rng, lang)
-    if kind == 2 and lang == "en":
-        rude, polite = rng.choice(REWRITES)
-        return f"Rewrite politely: {rude}", polite
-    english, chinese = rng.choice(TRANSLATIONS)
-    if lang == "en":
-        return f"How do you say {english} in Chinese?", chinese
-    return f"{chinese}用英文怎么说？", english
+def talk(rng: Random, lang: str) -> str:
+    """One to three requests that are not held out, with answers; not every answer is a good one."""
+    given = _case(rng, lang)
+    thought = talk_answers.thought(rng, given)
+    if thought and rng.random() < THOUGHT:
+        answer = talk_answers.drawn(rng, given)[1]
+        return f"User: {given.question} Assistant: <think> {thought} </think> <answer> {answer} </answer>"
+    turns = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        turns.append(f"User: {given.question} Assistant: {talk_answers.drawn(rng, given)[1]}")
+        given = _case(rng, lang)
+    return " ".join(turns)
 
 
-def _harm(rng: Random, lang: str) -> tuple[str, str]:
-    words = HARM[lang]
-    what = rng.choice(words["what"])
-    answers = words["refusals" if rng.random() < REFUSED else "careless"]
-    return rng.choice(words["asks"]).format(what), rng.choice(answers).format(what)
+def _case(rng: Random, lang: str) -> task.Case:
+    while True:
+        given = task.case(rng, lang)
+        if not task.is_heldout(given.question):
+            return given
 
 
 def description(rng: Random) -> str:
@@ -88,27 +71,19 @@ def _story(rng: Random, lang: str) -> str:
     return gap.join(_sentence(rng, lang) for _ in range(rng.randint(2, 5)))
 
 
-def _fact(rng: Random, lang: str) -> tuple[str, str]:
-    country, city, guo, cheng = rng.choice(CAPITALS)
-    name, kind = rng.choice(KIND_OF[lang])
-    if lang == "en":
-        return rng.choice(
-            (
-                (f"What is the capital of {country}?", f"The capital of {country} is {city}."),
-                (f"What is {name}?", f"{name} is a kind of {kind}."),
-            )
-        )
-    return rng.choice(
-        (
-            (f"{guo}的首都是哪里？", f"{guo}的首都是{cheng}。"),
-            (f"{name}是什么？", f"{name}是{kind}。"),
-        )
-    )
+def _fact(rng: Random, lang: str) -> str:
+    about = rng.choice(("capital", "kind"))
+    if about == "kind":
+        what, is_ = rng.choice(words.KINDS_OF[lang])
+    else:
+        what, is_ = rng.choice([row[:2] if lang == "en" else row[2:] for row in words.CAPITALS])
+    form = words.FACT_ANSWERS[lang][about][0]
+    return form.format(what=what, What=task.upper(what), is_=is_)
 
 
 def _facts(rng: Random, lang: str) -> str:
     gap = "" if lang == "zh" else " "
-    return gap.join(_fact(rng, lang)[1] for _ in range(rng.randint(2, 4)))
+    return gap.join(_fact(rng, lang) for _ in range(rng.randint(2, 4)))
 
 
 def _numbers(rng: Random, lang: str) -> str:
@@ -123,16 +98,8 @@ def _numbers(rng: Random, lang: str) -> str:
     return f"{'，'.join(row)}。{a} {'大于' if a > b else '小于' if a < b else '等于'} {b}。"
 
 
-def _dialogue(rng: Random, lang: str) -> str:
-    turns = []
-    for _ in range(rng.randint(1, 3)):
-        asked, answered = question(rng, lang)
-        turns.append(f"User: {asked} Assistant: {answered}")
-    return " ".join(turns)
-
-
 def _translate(rng: Random, lang: str) -> str:
-    pairs = rng.sample(TRANSLATIONS, rng.randint(2, 4))
+    pairs = rng.sample(words.WORDS, rng.randint(2, 4))
     if lang == "en":
         return " ".join(f"{english} is {chinese} in Chinese." for english, chinese in pairs)
     return "".join(f"{chinese}是 {english}。" for english, chinese in pairs)

@@ -9,13 +9,20 @@ The tasks of reasoning-gym come through `gym.py`.
 import json
 from collections.abc import Callable
 
-from aha.data.tasks import arithmetic, code_io, countdown, functions, gym, knights
+from aha.data.tasks import arithmetic, code_io, countdown, functions, gym, knights, talk
 from aha.data.tasks.split import Item, Task, is_heldout, problems
 from aha.records import Prompt
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (arithmetic.TASK, countdown.TASK, knights.TASK, functions.TASK, code_io.TASK)
+    for task in (
+        arithmetic.TASK,
+        countdown.TASK,
+        knights.TASK,
+        functions.TASK,
+        code_io.TASK,
+        talk.TASK,
+    )
 }
 
 FORMS: dict[str, Callable[[Prompt], str]] = {
@@ -24,6 +31,7 @@ FORMS: dict[str, Callable[[Prompt], str]] = {
     "knights": lambda prompt: knights.canonical(prompt.columns["statements"]),
     "functions": lambda prompt: functions.canonical(prompt.columns["steps"]),
     "code_io": lambda prompt: code_io.canonical(prompt.columns["program"], prompt.columns["name"]),
+    "talk": lambda prompt: talk.canonical(prompt.question),
 }
 """The canonical form of a task's prompt."""
 

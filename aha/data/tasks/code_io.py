@@ -73,7 +73,7 @@ def item(settings: Settings, index: int) -> Item:
     """Problem number `index` of the stream of these settings: a pure function of both."""
     rng = Random(f"aha code_io {settings.seed} {index}")
     level = rng.randint(*settings.level)
-    program, name, result = _drawn(level, rng)
+    program, name, result = drawn(level, rng)
     lang = rng.choice(("en", "zh")) if settings.lang == "mix" else settings.lang
     written = text(program)
     prompt = Prompt(
@@ -183,45 +183,85 @@ def _small(found: Any) -> Any:
 # -- writing it -----------------------------------------------------------------------------------
 
 
+def trace(program: Sequence[Statement]) -> list[tuple[str, str, Any]]:
+    """Every assignment as it happens: (name, what is computed with the values put in, result).
+
+    Of `a = 3; a = a * 4`: ("a", "3", 3), ("a", "3 * 4", 12). Programs without lists' `append` only.
+    """
+    done: list[tuple[str, str, Any]] = []
+    space: dict[str, Any] = {}
+
+    def follow(body: Sequence[Statement]) -> None:
+        for form, *parts in body:
+            if form == "set":
+                result = value(parts[1], space)
+                done.append((parts[0], written(_filled(parts[1], space)), result))
+                space[parts[0]] = result
+            elif form == "for":
+                for each in value(parts[1], space):
+                    space[parts[0]] = each
+                    follow(parts[2])
+            elif form == "while":
+                while value(parts[0], space):
+                    follow(parts[1])
+            else:
+                follow(parts[1] if value(parts[0], space) else parts[2])
+
+    follow(program)
+    return done
+
+
+def _filled(expression: Expression, space: dict[str, Any]) -> Expression:
+    """An expression with values in place of names."""
+    if isinstance(expression, int | str):
+        return expression
+    form, *parts = expression
+    if form == "name":
+        return space[parts[0]]
+    keep = 1 if form == "call" else 0  # the name of what is called
+    return (form, *parts[:keep], *(_filled(part, space) for part in parts[keep:]))
+
+
 def text(program: Sequence[Statement], indent: str = "") -> str:
     """The program as Python."""
     lines = []
     for form, *parts in program:
         if form == "set":
-            lines.append(f"{indent}{parts[0]} = {_written(parts[1])}")
+            lines.append(f"{indent}{parts[0]} = {written(parts[1])}")
         elif form == "append":
-            lines.append(f"{indent}{parts[0]}.append({_written(parts[1])})")
+            lines.append(f"{indent}{parts[0]}.append({written(parts[1])})")
         else:
             head = {"for": f"for {parts[0]} in {{}}:", "while": "while {}:", "if": "if {}:"}[form]
             asked, body = (parts[1], parts[2]) if form == "for" else (parts[0], parts[1])
-            lines += [indent + head.replace("{}", _written(asked)), text(body, indent + "    ")]
+            lines += [indent + head.replace("{}", written(asked)), text(body, indent + "    ")]
             if form == "if" and parts[2]:
                 lines += [f"{indent}else:", text(parts[2], indent + "    ")]
     return "\n".join(lines)
 
 
-def _written(expression: Expression, inner: bool = False) -> str:
+def written(expression: Expression, inner: bool = False) -> str:
+    """An expression as Python."""
     if isinstance(expression, int | str):
         return repr(expression)
     form, *parts = expression
     if form == "name":
         return str(parts[0])
     if form == "call":
-        return f"{parts[0]}({_written(parts[1])})"
+        return f"{parts[0]}({written(parts[1])})"
     if form == "list":
-        return f"[{', '.join(_written(part) for part in parts)}]"
+        return f"[{', '.join(written(part) for part in parts)}]"
     if form == "back":
-        return f"{_written(parts[0], True)}[::-1]"
+        return f"{written(parts[0], True)}[::-1]"
     if form == "at":
-        return f"{_written(parts[0], True)}[{_written(parts[1])}]"
-    said = f"{_written(parts[0], True)} {form} {_written(parts[1], True)}"
+        return f"{written(parts[0], True)}[{written(parts[1])}]"
+    said = f"{written(parts[0], True)} {form} {written(parts[1], True)}"
     return f"({said})" if inner else said
 
 
 # -- drawing one ----------------------------------------------------------------------------------
 
 
-def _drawn(level: int, rng: Random) -> tuple[list[Statement], str, Any]:
+def drawn(level: int, rng: Random) -> tuple[list[Statement], str, Any]:
     """A program that ends, the variable that is asked about, and its value."""
     while True:
         make = rng.choice(_MAKERS[level])

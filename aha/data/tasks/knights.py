@@ -77,7 +77,7 @@ def item(settings: Settings, index: int) -> Item:
     """Problem number `index` of the stream of these settings: a pure function of both."""
     rng = Random(f"aha knights {settings.seed} {index}")
     people = rng.randint(*settings.people)
-    statements = _unique(people, rng)
+    statements = statements_of(people, rng)
     lang = rng.choice(("en", "zh")) if settings.lang == "mix" else settings.lang
     names = rng.sample(NAMES[lang], people)
     gold = {"names": names, "solution": list(solutions(statements)[0])}
@@ -147,12 +147,19 @@ def is_heldout(statements: Sequence[Sequence[Any]]) -> bool:
     return split.is_heldout(canonical(statements))
 
 
-def _unique(people: int, rng: Random) -> list[Statement]:
+def statements_of(people: int, rng: Random) -> list[Statement]:
     """Statements, one of each person, that have exactly one solution; drawn until they do."""
     while True:
         statements = [_statement(speaker, people, rng) for speaker in range(people)]
         if len(solutions(statements)) == 1:
             return statements
+
+
+def said(names: Sequence[str], solution: Sequence[bool], lang: str) -> str:
+    """An assignment in words: `Ann is a knight, Bob is a knave`."""
+    verb, gap = ("是", "，") if lang == "zh" else (" is ", ", ")
+    who = zip(names, solution, strict=True)
+    return gap.join(f"{name}{verb}{_KIND[lang][knight]}" for name, knight in who)
 
 
 def _statement(speaker: int, people: int, rng: Random) -> Statement:
