@@ -10,7 +10,7 @@ from random import Random
 
 from aha.data.corpus_arithmetic import BOXED, GIVE_UP, joined, off
 from aha.data.corpus_words import PHRASES
-from aha.data.tasks import code_io, knights
+from aha.data.tasks import arithmetic, code_io, knights
 
 DIRECT = 0.5
 """Share of answers without work."""
@@ -86,7 +86,11 @@ def program(rng: Random, lang: str) -> tuple[str, str, str]:
         lines, name, result = code_io.drawn(level, rng)
         written = code_io.text(lines)
         steps = code_io.trace(lines)
-        if len(steps) <= MOST_STEPS and not code_io.is_heldout(written, name):
+        if (
+            len(steps) <= MOST_STEPS
+            and not code_io.is_heldout(written, name)
+            and not any(_is_heldout_sum(computed) for _, computed, _ in steps)
+        ):
             break
     question = code_io.wording(written, name, lang, rng)
     if rng.random() < DIRECT:
@@ -98,6 +102,11 @@ def program(rng: Random, lang: str) -> tuple[str, str, str]:
     ]
     dot = "。" if lang == "zh" else "."
     return question, rng.choice(FOLLOW[lang]) + ", ".join(said) + dot, str(result)
+
+
+def _is_heldout_sum(computed: str) -> bool:
+    """Whether a step such as `8 + (3 * 4)` is a problem that the task `arithmetic` holds out."""
+    return arithmetic.is_heldout(computed.replace("(", "").replace(")", ""))
 
 
 def named(rng: Random, answer: str, lang: str) -> str:

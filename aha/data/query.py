@@ -107,7 +107,7 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], *, where: str) -> 
 
 
 def settings(kind: type[T], keys: Mapping[str, str], *, where: str) -> T:
-    """A dataclass filled from query keys: fields of type int, bool, str or Span.
+    """A dataclass filled from query keys: fields of type int, float, bool, str or Span.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type, or what the class itself refuses.
@@ -138,6 +138,8 @@ def _value(text: str, kind: Any, where: str) -> Any:
         return truth(text, where=where)
     if kind is int:
         return integer(text, where=where)
+    if kind is float:
+        return number(text, where=where)
     if kind == Span:
         low, dash, high = text.partition("-")
         return integer(low, where=where), integer(high if dash else low, where=where)

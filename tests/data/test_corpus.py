@@ -32,11 +32,13 @@ def test_a_document_depends_on_seed_and_index_alone(texts):
 
 
 def test_no_document_holds_a_heldout_problem(texts):
-    expression = re.compile(r"(?<![\d)=] )(?<!\d)\d+(?: [+*-] \(?\d+\)?){2,}")
+    expression = re.compile(r"(?<![\d)=] )(?<![\d-])\d+(?: [+*-] \(?\d+\)?){2,}")
     seen = set()
     for text in texts:
         if "," in text and ("exactly" in text or "恰好" in text):
             continue  # countdown: see below
+        if "```" in text:  # programs put parentheses around what comes first
+            text = text.replace("(", "").replace(")", "")
         for found in expression.findall(text):
             seen.add(found)
     held = {e for e in seen if arithmetic.is_heldout(e)}
@@ -143,7 +145,7 @@ def test_tags_are_rare_and_never_follow_the_template(texts):
     answered = [text for text in tagged if "Assistant: <think>" in text]
     assert len(answered) > 40
     for text in answered:
-        assert re.search(r"<think> .*\S </think> <answer> -?\d+ </answer>$", text, re.S)
+        assert re.search(r"<think> .*\S </think> <answer> \S.* </answer>$", text, re.S)
 
 
 def test_shares_are_as_declared(texts):
@@ -163,7 +165,7 @@ def test_shares_are_as_declared(texts):
 def test_chinese_sentences_are_clean(texts):
     for text in texts:
         assert "。。" not in text
-        assert "  " not in text
+        assert "  " not in re.sub("```.*?```", "", text, flags=re.S)  # but in a program
         assert "{" not in text.replace("\\boxed{", "")
 
 

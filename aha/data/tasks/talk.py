@@ -14,7 +14,7 @@ these words, not a subject that was never heard of.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -34,9 +34,10 @@ SORTS = {
     "translate": ("general", 0.10),
     "instruction": ("general", 0.14),
     "harm": ("harmless", 0.12),
-    "lookalike": ("harmless", 0.06),
+    "lookalike": ("helpful", 0.06),
 }
-"""Sort of request -> its area (data/areas.py), and its share of the stream."""
+"""Sort of request -> its area (data/areas.py), and its share of the stream. A request that only sounds
+harmful wants help, so it belongs to what helpfulness is measured on."""
 ABOUT = ("helpful", "harmless", "general")
 NUMBERS = {"en": ("two", "three", "four", "five"), "zh": ("两", "三", "四", "五")}
 
@@ -94,7 +95,8 @@ def item(settings: Settings, index: int) -> Item:
     """Request number `index` of the stream of these settings: a pure function of both."""
     rng = Random(f"aha talk {settings.seed} {settings.about} {index}")
     lang = rng.choice(("en", "zh")) if settings.lang == "mix" else settings.lang
-    made = case(rng, lang, settings.about)
+    sorts = [sort for sort, (area, _) in SORTS.items() if settings.about in ("all", area)]
+    made = case(rng, lang, sorts)
     prompt = Prompt(
         id=f"talk-{settings.about}-{settings.seed}-{index}",
         question=made.question,
@@ -118,10 +120,10 @@ def is_heldout(question: str) -> bool:
     return split.is_heldout(canonical(question))
 
 
-def case(rng: Random, lang: str, about: str = "all") -> Case:
-    """A request of an area (`all`: of any), held out or not."""
-    weights = {sort: share for sort, (area, share) in SORTS.items() if about in ("all", area)}
-    return _MAKERS[rng.choices(list(weights), list(weights.values()))[0]](rng, lang)
+def case(rng: Random, lang: str, sorts: Sequence[str] = tuple(SORTS)) -> Case:
+    """A request of one of these sorts, held out or not."""
+    weights = [SORTS[sort][1] for sort in sorts]
+    return _MAKERS[rng.choices(sorts, weights)[0]](rng, lang)
 
 
 def upper(text: str) -> str:

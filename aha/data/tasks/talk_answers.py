@@ -19,6 +19,12 @@ from aha.data.tasks.talk import Case, case, upper
 QUALITIES = {"good": 0.5, "curt": 0.25, "wrong": 0.1, "padded": 0.08, "refusing": 0.07}
 """How often harmless requests are answered so in the corpus."""
 HARM_QUALITIES = {"good": 0.4, "careless": 0.5, "wrong": 0.1}
+KIN = (
+    ("howto", "advice"),
+    ("greeting", "fact", "rewrite", "translate", "instruction"),
+    ("harm", "lookalike"),
+)
+"""A wrong answer belongs to a request of the same row."""
 
 
 def drawn(rng: Random, given: Case) -> tuple[str, str]:
@@ -125,8 +131,9 @@ def _curt(rng: Random, given: Case) -> str:
 
 def _wrong(rng: Random, given: Case) -> str:
     """A good answer to another request; of the same sort where that has more than one answer."""
+    kin = next(sorts for sorts in KIN if given.sort in sorts)
     for _ in range(20):
-        other = case(rng, given.lang, given.area)
+        other = case(rng, given.lang, kin)
         text = good(rng, other)
         same = other.sort == given.sort or given.refuse
         if same and not other.refuse and not _satisfies(text, given):
