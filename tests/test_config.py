@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aha import config
-from aha.config import Recipe, load, resolve, to_toml
+from aha.config import Recipe, load, reading, resolve, to_toml
 from aha.errors import ConfigError
 
 TOML = """
@@ -284,7 +284,7 @@ def test_every_field_says_what_it_is():
     for path, key in all_keys():
         section = Recipe
         for part in path:
-            section = config._step(section, part)
+            section = reading.step(section, part)
         sections[section] = ".".join(path)
         field = section.model_fields[key]
         nested_section = any(

@@ -1,35 +1,23 @@
-"""Recipes: typed, with a unit and a sentence for each field, and refused when they cannot work.
+"""The tables of a recipe: a type, a default, a unit and a sentence for each field.
 
-Three layers and no more: defaults here, a recipe file (TOML; YAML and JSON by suffix), dotted
-overrides (`--set zero.steps=20`). An unknown key is an error that names the nearest one. The
-resolved recipe is written into the run, so a run can be repeated from its folder.
+What depends on two fields of a table is checked here, when the table is built. Which tables a recipe
+has is in recipe.py; how a file becomes one is in reading.py.
 
-May import: errors. Nothing heavy: `aha --help` loads this.
+May import: nothing of ours. Nothing heavy: `aha --help` loads this.
 """
 
-import difflib
-import json
 import math
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-
-from aha.errors import ConfigError
 
 
 class Section(BaseModel):
@@ -97,12 +85,22 @@ class DataConfig(Section):
     """Appended to each question, e.g. a request for \\boxed{}."""
     think_tag: str = Field("think", min_length=1)
     """Name of the tag around the thinking."""
-    answer_tag: str = Field("answer", min_length=1)
-    """Name of the tag around the answer."""
+    answer_tag: str = "answer"
+    """Name of the tag around the answer. "": none; the answer is what follows the thinking, its value in a
+    box (not with r1-zero, whose text names the tag)."""
     max_prompt_tokens: int = Field(1024, ge=1)
     """Longer prompts are dropped and counted, never cut."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Share of broken rows above which the run stops."""
+
+    @model_validator(mode="after")
+    def _answers_are_found(self) -> "DataConfig":
+        if not self.answer_tag and self.template == "r1-zero":
+            raise ValueError(
+                "answer_tag='': the template r1-zero asks for an answer in its tag; set template='chat' or "
+                "a template file, or name the tag"
+            )
+        return self
 
 
 class OptimConfig(Section):
@@ -230,6 +228,19 @@ class RewardModelConfig(Section):
     """Multiplies what is left."""
     sigmoid: bool = False
     """Squeeze the result into 0..1, so that it cannot outweigh the other rewards."""
+    normalise: Literal["none", "start"] = "none"
+    """start: center and scale are measured once, on answers of the starting policy (docs/departures.md)."""
+    normalise_questions: int = Field(32, ge=2)
+    """Training questions that are answered for it, group_size answers to each."""
+
+    @model_validator(mode="after")
+    def _one_level(self) -> "RewardModelConfig":
+        if self.normalise == "start" and (self.center != 0 or self.scale != 1):
+            raise ValueError(
+                "normalise='start' measures center and scale: leave both out, or set "
+                "normalise='none'"
+            )
+        return self
 
 
 class JudgeConfig(Section):
@@ -285,6 +296,8 @@ class ZeroConfig(Section):
     """Reward models by name; a weight of that name in `rewards` or `rewards_for` pays for the score."""
     judges: dict[str, JudgeConfig] = {}
     """Judges by name, weighted like reward models."""
+    preference_share: float = Field(1.0, gt=0, le=1)
+    """Reward models and judges count in this last share of the steps only (paper, last stage: 0.235)."""
     length_low: int = Field(0, ge=0)
     """Reward `length_band`: shorter answers lose up to 1; tokens."""
     length_high: int = Field(0, ge=0)
@@ -332,6 +345,11 @@ class ZeroConfig(Section):
     preflight: int = Field(64, ge=0)
     """Answers sampled before the first step, to see whether there is anything to learn (whole
     groups; up to four times as many while no group holds both right and other answers); 0 is off."""
+    plateau_window: int = Field(0, ge=0)
+    """Steps of a window: the stage ends when accuracy (reward, where nothing is graded) no longer rises
+    from one window to the next. 0 is off (paper, first RL stage: "until convergence")."""
+    plateau_gain: float = Field(0.005, ge=0)
+    """Least rise between two windows that goes on."""
     preflight_strict: bool = True
     """A preflight that says "cannot learn" stops the run; false says so and goes on."""
     eval_every: int = Field(0, ge=0)
@@ -365,11 +383,48 @@ class ZeroConfig(Section):
                 raise ValueError(f"{where}: name at least one reward with a weight other than 0")
             if not all(math.isfinite(weight) for weight in weights.values()):
                 raise ValueError(f"{where}: {weights}: a weight is a finite number")
+        self._early_rewards()
+        if self.plateau_window % self.minibatches:
+            raise ValueError(
+                f"plateau_window={self.plateau_window} is not a multiple of "
+                f"minibatches={self.minibatches}: a phase is not divided"
+            )
         if self.length_high and self.length_high < self.length_low:
             raise ValueError(
                 f"length_low={self.length_low} is above length_high={self.length_high}"
             )
         return self
+
+    def _early_rewards(self) -> None:
+        """Before the preference rewards count, every table must pay for something else."""
+        if self.preference_share == 1:
+            return
+        preferences = self.preferences
+        if not preferences:
+            raise ValueError(
+                f"preference_share={self.preference_share} is for reward_models and judges, and there "
+                "are none; leave it out"
+            )
+        for name, weights in (("rewards", self.rewards), *self.rewards_for.items()):
+            if not any(w for reward, w in weights.items() if reward not in preferences):
+                where = name if name == "rewards" else f"rewards_for.{name}"
+                raise ValueError(
+                    f"{where}: with preference_share={self.preference_share} its problems would earn "
+                    "nothing at first; give a rule reward a weight too, such as format = 1.0"
+                )
+
+    @property
+    def preferences(self) -> frozenset[str]:
+        """Names of the rewards that a model's opinion gives."""
+        return frozenset(self.reward_models) | frozenset(self.judges)
+
+    @property
+    def preference_from(self) -> int:
+        """Steps before reward models and judges count: the last preference_share of the steps is theirs.
+
+        A phase is scored as a whole: the first one with at least this many steps behind it is the first.
+        """
+        return self.steps - math.ceil(round(self.preference_share * self.steps, 6))
 
 
 class RewardTrainConfig(Section):
@@ -404,6 +459,42 @@ class RewardTrainConfig(Section):
     optim: OptimConfig = OptimConfig(lr=6e-6, schedule="cosine", min_lr_share=0.1)
 
 
+class DpoConfig(Section):
+    """Direct preference optimisation: pairs of answers, without sampling. DeepSeekMath A.1 (DPO)."""
+
+    start: str = ""
+    """Model to start from, which is the reference too; "" takes model.path. `stage:NAME`: what a
+    stage made."""
+    train: str | list[str]
+    """Pairs: WHERE[?key=value&...], one or a list; `stage:NAME` of a sampling stage (right against
+    wrong answers) or of an RL stage (its stored rollouts). See docs/off_policy.md."""
+    heldout: str | list[str] = ""
+    """Held-out pairs; "" sets some of `train` aside."""
+    heldout_share: float = Field(0.05, ge=0, lt=1)
+    """Share of `train` that is set aside where `heldout` is ""; at most 200 pairs."""
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull to the reference: the implicit reward is beta x log(pi/ref)."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the pairs that are taken to be the wrong way round (conservative DPO)."""
+    length_normalise: bool = False
+    """Mean log-ratio of an answer's tokens in place of the sum; needs a larger beta (2-10)."""
+    sft_coef: float = Field(0.0, ge=0)
+    """Weight of the cross-entropy of the chosen answers, per token; it holds their likelihood up."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the pairs."""
+    examples_per_step: int = Field(32, ge=1)
+    """Pairs in one optimizer step."""
+    max_tokens: int = Field(2048, ge=2)
+    """Pairs with a longer side, prompt and answer together, are left out and counted, never cut."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between held-out measurements; 0 measures only before and after."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints."""
+    keep_last: int = Field(2, ge=1)
+    """Newest checkpoints kept."""
+    optim: OptimConfig = OptimConfig(lr=5e-6, schedule="cosine", min_lr_share=0.1)
+
+
 class SampleConfig(Section):
     """Answers of a model, judged and filtered, as dialogues to learn. DeepSeek-R1 §2.3.1, §2.3.3."""
 
@@ -427,7 +518,31 @@ class SampleConfig(Section):
     refine: bool = False
     """Rewrite what is kept into the readable form: thinking, then a summary with the answer boxed."""
     correct: bool = True
-    """Keep right answers only."""
+    """Keep answers that are judged to be right only; false keeps whatever the verdict."""
+    min_score: float = Field(0.0, ge=0, le=1)
+    """Score that a kept answer has at least, where a grader gives parts of it (kind `talk`); 0: the verdict
+    "correct" decides."""
+    judge: str = ""
+    """Name of one of `judges`: it compares answers with the gold where rules give no verdict (paper: V3)."""
+    judges: dict[str, JudgeConfig] = {}
+    """Judges by name, as in RL stages."""
+    judged: list[str] = []
+    """Kinds, areas or domains whose answers the judge decides about instead of the rules."""
+    max_judge_failures: float = Field(0.05, ge=0, le=1)
+    """Share of its answers that the judge could not be asked about above which the stage stops; its
+    verdicts so far are kept."""
+    bare: bool = False
+    """Keep answers that hold no thinking at all, with an empty thinking part, up to where a base model goes
+    on with a next question: its answers to general questions."""
+    think: Literal["keep", "none", "auto"] = "keep"
+    """Which answers keep their thinking: all, none (an empty thinking part stands for it), or auto: all but
+    those to trivial questions (paper: none for "hello")."""
+    trivial_words: int = Field(3, ge=0)
+    """For `auto`: a question of the areas helpful and general with no more words is trivial, and so is a
+    greeting."""
+    written: str | list[str] = ""
+    """Dialogues that are taken as they were written, instead of asking a model: WHERE[?key=value&...];
+    filtered and put into the same form."""
     overlap_words: int = Field(10, ge=0)
     """Answers that share this many words in a row with a held-out problem are dropped; 0 is off."""
     grader_seconds: float = Field(2.0, gt=0)
@@ -437,293 +552,55 @@ class SampleConfig(Section):
     sandbox: Literal["auto", "bwrap", "landlock", "none"] = "auto"
     """Where programs that the model writes run."""
 
-
-class NamedStage(Section):
-    """What every named stage may say otherwise."""
-
-    data: dict[str, Any] = {}
-    """Keys of [data] that are different for this stage."""
-    model: dict[str, Any] = {}
-    """Keys of [model] that are different for this stage."""
-
-
-class RlStage(NamedStage, ZeroConfig):
-    """A stage of reinforcement learning with a name of its own: the keys of [zero]."""
-
-    kind: Literal["rl"]
-    """What the stage does."""
-
-
-class SftStage(NamedStage, SftConfig):
-    """A supervised stage with a name of its own: the keys of [sft]."""
-
-    kind: Literal["sft"]
-    """What the stage does."""
-
-
-class RewardStage(NamedStage, RewardTrainConfig):
-    """The training of a reward model."""
-
-    kind: Literal["reward_model"]
-    """What the stage does."""
-
-
-class SampleStage(NamedStage, SampleConfig):
-    """Answers of a model as data: cold start, rejection sampling."""
-
-    kind: Literal["sample"]
-    """What the stage does."""
-
-
-def _kind_of(stage: Any) -> Any:
-    return stage.get("kind") if isinstance(stage, dict) else getattr(stage, "kind", None)
-
-
-Stage = Annotated[
-    Annotated[RlStage, Tag("rl")]
-    | Annotated[SftStage, Tag("sft")]
-    | Annotated[RewardStage, Tag("reward_model")]
-    | Annotated[SampleStage, Tag("sample")],
-    Discriminator(
-        _kind_of,
-        custom_error_type="stage_kind",
-        custom_error_message='needs kind = "rl", "sft", "sample" or "reward_model"',
-    ),
-]
-STAGES: dict[str, type[Section]] = {
-    "rl": RlStage,
-    "sft": SftStage,
-    "reward_model": RewardStage,
-    "sample": SampleStage,
-}
-KINDS = {"pretrain": "pretrain", "sft": "sft", "zero": "rl"}
-"""Stages that have a table of their own, and what they do."""
-
-
-class Recipe(Section):
-    """A whole run."""
-
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the run's folder."""
-    seed: int = Field(0, ge=0)
-    """Seeds data order, sampling and initial weights."""
-    run_dir: str = "runs"
-    """Folder that run folders are made in."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0 takes all cores. The number is stored in the run: it changes rounding."""
-    memory_gb: float = Field(0.0, ge=0)
-    """Memory to plan with; 0 measures what is free at the start and stores it in the run."""
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    pretrain: PretrainConfig | None = None
-    sft: SftConfig | None = None
-    zero: ZeroConfig | None = None
-    stage: dict[str, Stage] = {}
-    """Further stages by name: [stage.NAME] with kind = "rl", "sft", "sample" or "reward_model"."""
-
-    def stages(self) -> list[str]:
-        """Names of the stages that the recipe has, as it gives them."""
-        return [*(name for name in KINDS if getattr(self, name) is not None), *self.stage]
-
-    def kind(self, stage: str) -> str:
-        """What a stage does: pretrain, rl, sft, sample, reward_model."""
-        return KINDS[stage] if stage in KINDS else self.stage[stage].kind
-
     @model_validator(mode="after")
-    def _names(self) -> "Recipe":
-        for name, stage in self.stage.items():
-            if name in KINDS or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ValueError(
-                    f"stage.{name}: a stage is called by small letters, digits and _, and not "
-                    f"{', '.join(KINDS)}"
-                )
-            for key, section in (("data", DataConfig), ("model", ModelConfig)):
-                given = getattr(stage, key)
-                section.model_validate(getattr(self, key).model_dump() | given)
+    def _verdicts_fit(self) -> "SampleConfig":
+        if self.judge and self.judge not in self.judges:
+            there = ", ".join(self.judges) or "none"
+            raise ValueError(f"judge='{self.judge}' names no table of judges (there: {there})")
+        if self.judges and not self.judge:
+            raise ValueError(f"judges has {', '.join(self.judges)}, but judge='' asks none of them")
+        if self.judged and not self.judge:
+            raise ValueError("judged names what a judge decides about: set judge too")
+        if self.judge and not self.correct:
+            raise ValueError("correct=false keeps every answer: a judge has nothing to decide")
+        if self.written and (self.judge or self.refine):
+            raise ValueError("written dialogues are taken as they are: leave out judge and refine")
         return self
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe file and apply dotted overrides.
+class MeasuresConfig(Section):
+    """What is measured of every stage's model, on held-out prompts. DeepSeek-R1 Table 3 (v2), §D.1."""
 
-    Raises:
-        ConfigError: unreadable file, unknown key, wrong type, impossible value; names file and key.
-    """
-    path = Path(path)
-    raw = _parse(path)
-    for override in overrides or []:
-        _apply(raw, override)
-    return resolve(raw, where=str(path))
+    heldout: dict[str, str]
+    """Held-out prompts by the name of their row: WHERE[?key=value&...]; see docs/data.md."""
+    problems: int = Field(64, ge=1)
+    """Prompts of each source (the first ones, the same for every stage)."""
+    samples: int = Field(16, ge=1)
+    """k: answers to each prompt (paper: 4 to 64)."""
+    temperature: float = Field(0.6, ge=0)
+    """Paper: 0.6; 0 is greedy."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus (paper: 0.95)."""
+    max_answer_tokens: int = Field(512, ge=1)
+    """Longer answers are cut, and count as they stand (paper: 32,768)."""
+    stages: list[str] = Field([])
+    """Stages that are measured; [] takes every stage that makes a model that writes text."""
+    base: bool = False
+    """Measure model.path itself, too, as the first column."""
+    grader_seconds: float = Field(2.0, gt=0)
+    """Deadline of one grading."""
+    grader_workers: int = Field(2, ge=1)
+    """Grader processes."""
+    sandbox: Literal["auto", "bwrap", "landlock", "none"] = "auto"
+    """Where programs that the model writes run."""
 
-
-def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
-    try:
-        recipe = Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_plain(error)}") from error
-    if not recipe.stages():
-        raise ConfigError(
-            f"{where}: no stage; add a [zero], an [sft] or a [pretrain] table, or [stage.NAME]"
-        )
-    return recipe
-
-
-def to_toml(recipe: Recipe) -> str:
-    """The resolved recipe as TOML; `load` of it gives the same recipe."""
-    return dump_toml(recipe.model_dump())
-
-
-def dump_toml(values: Mapping[str, Any]) -> str:
-    """Nested tables of plain values as TOML; None is left out."""
-    lines: list[str] = []
-
-    def table(name: str, value: Mapping[str, Any]) -> None:
-        if name:
-            lines.append(f"\n[{name}]")
-        nested = {key: item for key, item in value.items() if isinstance(item, dict)}
-        for key, item in value.items():
-            if key not in nested and item is not None:
-                lines.append(f"{_toml_key(key)} = {_toml_value(item)}")
-        for key, item in nested.items():
-            table(f"{name}.{_toml_key(key)}" if name else _toml_key(key), item)
-
-    table("", values)
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def _toml_key(key: str) -> str:
-    bare = key.replace("_", "").replace("-", "")
-    return key if bare.isascii() and bare.isalnum() else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    """JSON's spelling is TOML's, but for infinity and for one character JSON leaves unescaped."""
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ConfigError(f"no recipe at {path}{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error}") from error
-    try:
-        if path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            try:
-                raw = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ConfigError(f"{path} is not YAML: {error}") from error
-        elif path.suffix == ".json":
-            raw = json.loads(text)
-        elif path.suffix == ".toml":
-            raw = tomllib.loads(text)
-        else:
-            raise ConfigError(f"{path}: a recipe ends in .toml, .yaml, .yml or .json")
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} cannot be parsed: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a recipe is a table of keys, not {type(raw).__name__}")
-    return raw
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError(f"--set {override!r}: write it as section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    *path, last = key.strip().split(".")
-    table = raw
-    section: _Place = Recipe
-    for part in path:
-        field = section.model_fields.get(part) if isinstance(section, type) else None
-        if table.get(part) is None:  # a table of names keeps its other defaults
-            table[part] = dict(field.default) if field and isinstance(field.default, dict) else {}
-        table = table[part]
-        section = _step(section, part)
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
-    table[last] = value
-
-
-def _plain(error: ValidationError) -> str:
-    """Each problem of a recipe in one sentence."""
-    said = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            said.append(_unknown_key(problem["loc"]))
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            given = problem.get("input")
-            shown = "" if isinstance(given, dict) else f" (got {given!r})"
-            said.append(f"{where}: {message}{shown}" if where else message)
-    return "; ".join(said)
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    at: _Place = Recipe
-    path = [str(part) for part in location[:-1]]
-    rest = path
-    if path[:1] == ["stage"] and len(path) > 2:  # stage, its name, its kind
-        at, rest = STAGES[path[2]], path[3:]
-        path.pop(2)
-    for part in rest:
-        at = _step(at, part)
-    section = at if isinstance(at, type) else Recipe
-    key, known = str(location[-1]), sorted(section.model_fields)
-    name = ".".join(path)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if near:
-        hint = f"did you mean '{near[0]}'?"
-    else:
-        elsewhere = [where for where in _all_keys(Recipe) if where.split(".")[-1] == key]
-        hint = f"did you mean '{elsewhere[0]}'?" if elsewhere else f"known keys: {', '.join(known)}"
-    return f"{f'[{name}]' if name else 'the recipe'} has no '{key}'; {hint}"
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A table of sections of one type, by names of the user's: `dict[str, Section]`."""
-
-    section: type[BaseModel]
-
-
-_Place = type[BaseModel] | _Named | None
-"""Where a path of keys has led: a section, a table of sections, or a value."""
-
-
-def _step(place: _Place, name: str) -> _Place:
-    if isinstance(place, _Named):
-        return place.section
-    return _section(place, name) if place is not None and name in place.model_fields else None
-
-
-def _section(section: type[BaseModel], name: str) -> _Place:
-    """The section type of a field, also when it is written `Section | None`; None for a value."""
-    kind = section.model_fields[name].annotation
-    for candidate in (kind, *getattr(kind, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return _Named(candidate) if getattr(kind, "__origin__", None) is dict else candidate
-    return None
-
-
-def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name in section.model_fields:
-        keys.append(prefix + name)
-        nested = _section(section, name)
-        if isinstance(nested, _Named):
-            keys += _all_keys(nested.section, f"{prefix}{name}.NAME.")
-        elif nested is not None:
-            keys += _all_keys(nested, f"{prefix}{name}.")
-    return keys
+    @model_validator(mode="after")
+    def _named(self) -> "MeasuresConfig":
+        if not self.heldout:
+            raise ValueError('heldout: name at least one source, such as arithmetic = "arithmetic"')
+        for name in self.heldout:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name == "all":
+                raise ValueError(
+                    f"heldout.{name}: a source is called by small letters, digits and _, and not all"
+                )
+        return self
