@@ -7,6 +7,8 @@
 A dialogue ends with the assistant's turn; what it does not say (an empty turn, no assistant at all) makes
 a row that is broken, with the reason. Which turns are trained, and how they are written as tokens, is the
 template's affair (templates.py).
+
+The folder of an RL stage is a source too: its stored answers (stored.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aha.config import DataConfig
-from aha.data import query
+from aha.data import query, stored
 from aha.data.readers import BadRow, Row
 from aha.data.sources import inputs_of, limit_of
 from aha.errors import DataError
@@ -36,6 +38,8 @@ class Dialogue:
     """(role, text): system at most once and first, then user and assistant in turn."""
     source: str = ""
     domain: str = ""
+    area: str = ""
+    """Which of data/areas.py, where the row says so: tables go by it."""
 
     @property
     def turns(self) -> list[int]:
@@ -50,11 +54,15 @@ class Dialogues:
     source: str
     dialogues: list[Dialogue]
     bad: list[BadRow] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Of stored answers: how many are left out, by reason (stored.py)."""
 
     def sentence(self) -> str:
-        read = len(self.dialogues) + len(self.bad)
+        read = len(self.dialogues) + len(self.bad) + sum(self.dropped.values())
+        said = ", ".join(f"{number} {reason}" for reason, number in self.dropped.items())
         return (
             f"{self.source}: {len(self.dialogues)} dialogues of {read} rows, {len(self.bad)} broken"
+            f"{f', {said}' if said else ''}"
         )
 
 
@@ -69,6 +77,8 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
         ConfigError: a key that is not known.
         DataError: nothing there, no usable row, too many broken ones.
     """
+    if stored.holds(source):
+        return _of_stored(source)
     asked = query.parse(source)
     query.take_weight(asked)
     query.refuse_unknown(asked.keys, KEYS, where=f"data source {asked.where}")
@@ -98,6 +108,22 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
     return Dialogues(source=source, dialogues=found, bad=bad)
 
 
+def _of_stored(source: str) -> Dialogues:
+    """The stored answers of an RL stage: each is a dialogue, its text as it was sampled, but for space
+    around it (templates.py writes what stands between a prompt and an answer)."""
+    found = stored.load_answers(source)
+    dialogues = [
+        Dialogue(
+            id=one.id,
+            messages=(("user", one.prompt.question), ("assistant", one.response.strip())),
+            source=one.prompt.source,
+            domain=one.prompt.domain,
+        )
+        for one in found.kept
+    ]
+    return Dialogues(source=source, dialogues=dialogues, dropped=found.dropped)
+
+
 def of_row(
     row: Row | BadRow, named: Mapping[str, str], *, stem: str, source: str
 ) -> Dialogue | BadRow:
@@ -113,6 +139,7 @@ def of_row(
             messages=messages,
             source=source,
             domain=str(value.get(named.get("domain") or "domain") or ""),
+            area=str(value.get("area") or ""),
         )
     except _Unusable as error:
         return BadRow(row.file, row.line, str(error))

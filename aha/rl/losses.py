@@ -12,13 +12,16 @@ Two questions are kept apart (DeepSeek-R1 Eq. 1 and its relatives):
   (DAPO); or by a constant (Dr. GRPO).
 With a sequence ratio every token of an answer carries the answer's ratio, so `sequence` with
 `answer_mean` is exactly R1's Eq. 1.
+
+Pairs of answers have a loss of their own, `dpo`, which is not a sum over tokens.
 """
 
-# S = scored tokens, U = units (answers)
+# S = scored tokens, U = units (answers), P = pairs
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aha.rl.kl import k3
@@ -146,3 +149,45 @@ def column_loss(
         loss = loss + (kl_weight * divergence).sum()
         stats["kl"] = divergence.detach().sum()
     return loss, stats
+
+
+def answer_sums(values: Tensor, unit: Tensor, num_units: int, *, mean: bool = False) -> Tensor:
+    """[U] sums of [S] values over the tokens of each answer, float64; `mean` divides by their number."""
+    values = values.double()
+    total = values.new_zeros(num_units).index_add(0, unit, values)
+    if mean:
+        count = values.new_zeros(num_units).index_add(0, unit, torch.ones_like(values))
+        total = total / count.clamp_min(1)
+    return total
+
+
+def dpo(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    reference_chosen: Tensor,
+    reference_rejected: Tensor,
+    beta: float,
+    *,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Direct preference optimisation (Rafailov et al. 2023, Eq. 7), pair by pair.
+
+        margin = beta (log pi(o+)/ref(o+) - log pi(o-)/ref(o-))
+        loss   = -(1 - e) log sigma(margin) - e log sigma(-margin),   e = label_smoothing
+
+    With e = 0 the gradient of a pair with respect to log pi is -beta sigma(-margin) on o+ and its
+    opposite on o-: the coefficient of DeepSeekMath A.1, which leaves out the beta before it.
+
+    Args:
+        policy_chosen, policy_rejected, reference_chosen, reference_rejected: [P] log-probabilities of
+            whole answers, nats: sums over their tokens, or means of all four for the form that is
+            normalised by length.
+        label_smoothing: share of pairs that are taken to be the wrong way round, below 0.5.
+
+    Returns:
+        losses [P], nats, with gradient; margins [P], detached: above 0 the implicit reward of the
+        chosen answer is the higher one.
+    """
+    margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    right, wrong = F.logsigmoid(margin), F.logsigmoid(-margin)
+    return -(1 - label_smoothing) * right - label_smoothing * wrong, margin.detach()
