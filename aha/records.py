@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Stopped = Literal["eos", "stop", "length"]
-Status = Literal["correct", "wrong", "unparsed", "timeout", "error"]
+Status = Literal["correct", "wrong", "unparsed", "open", "timeout", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,9 @@ class Rollout:
 class Grade:
     """A grader's verdict on one answer.
 
-    correct, wrong, unparsed are the model's doing. timeout and error are failures of *our* grader:
-    never a reward of 0, but out of the group's baseline and counted.
+    correct, wrong, unparsed are the model's doing. open: the prompt has no right answer, so there is
+    nothing to find. timeout and error are failures of *our* grader: never a reward of 0, but out of
+    the group's baseline and counted.
     """
 
     status: Status
@@ -90,6 +91,11 @@ class Grade:
     def failed(self) -> bool:
         """Our grader's fault: the answer has no verdict."""
         return self.status in ("timeout", "error")
+
+    @property
+    def graded(self) -> bool:
+        """Is there a verdict that says how right the answer is? What counts in shares of right ones."""
+        return self.status in ("correct", "wrong", "unparsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ _BY_KIND = {
     "knights": "logic",
     "code_io": "logic",
     "gym": "logic",
+    "open": "general",
+    "talk": "general",
 }
 
 

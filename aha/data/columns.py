@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aha.data import cells, choice_rows, code_rows, query, value_rows
+from aha.data import cells, choice_rows, code_rows, open_rows, query, value_rows
+from aha.data.areas import AREAS
 from aha.data.cells import Made, Unusable
 from aha.data.readers import BadRow, Row
 from aha.data.value_rows import final_answer
@@ -39,7 +40,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
 }
 """Column names by role; of several, the first that most rows have is taken."""
 REQUIRED = ("question", "gold")
-KINDS = ("math", "exact", "countdown", "code", "choice", "numeric", "knights", "code_io")
+KINDS = ("math", "exact", "countdown", "code", "choice", "numeric", "knights", "code_io", "open")
 """Graders that a row may ask for."""
 
 Fits = Callable[[Mapping[str, Any], str], bool]
@@ -47,6 +48,7 @@ _OF_KIND: dict[str, tuple[tuple[str, ...], tuple[str, ...], Fits]] = {
     "code": (code_rows.QUESTIONS, code_rows.GOLDS, code_rows.fits),
     "choice": (KNOWN["question"], choice_rows.GOLDS, choice_rows.fits),
     "knights": (KNOWN["question"], value_rows.KNIGHTS, value_rows.fits_knights),
+    "open": ((*KNOWN["question"], "chosen"), open_rows.GOLDS, cells.has),
 }
 """By kind: columns that may hold question and gold, and whether one does hold such a gold."""
 
@@ -67,17 +69,19 @@ class Columns:
     """Relative, of numeric golds whose row names none."""
     shuffle: bool = False
     """Put the options of a choice into an order that the problem's id decides."""
+    area: str = ""
+    """The domain of all rows, one of areas.AREAS; "" takes theirs."""
 
     def prompt(self, row: Row, *, spare_id: str, source: str) -> Prompt | BadRow:
         """The row as a Prompt; `spare_id` is used if it has no id of its own."""
         try:
-            question = self._question(row.value)
             kind = self.kind or self._word(row.value, "kind") or self.found or "math"
             if kind not in KINDS:
                 raise Unusable(
                     self.mapping.get("kind", ""),
                     f"no grader for kind '{kind}' ({cells.listed(KINDS)})",
                 )
+            question = self._question(row.value, kind)
             own_id = self._word(row.value, "id") or spare_id
             made = self._made(row.value, kind, question, own_id)
             return Prompt(
@@ -87,7 +91,7 @@ class Columns:
                 kind=kind,
                 source=source,
                 lang=self.lang or self._word(row.value, "lang"),
-                domain=self._word(row.value, "domain"),
+                domain=self.area or self._word(row.value, "domain"),
                 columns={
                     name: cells.plain(value)
                     for name, value in row.value.items()
@@ -106,15 +110,21 @@ class Columns:
             return ""
         return f"kind {self.found}, told by the columns; kind= names another"
 
-    def _question(self, value: Mapping[str, Any]) -> str:
+    def _question(self, value: Mapping[str, Any], kind: str) -> str:
         column = self.mapping["question"]
         asked = cells.reach(value, column)
+        if kind == "open":
+            return open_rows.question(asked, column)
         if isinstance(asked, (list, tuple)):
             asked = _last_user_message(asked, column)
         return cells.text(asked, column)
 
     def _made(self, value: Mapping[str, Any], kind: str, question: str, own_id: str) -> Made:
-        gold = self.mapping["gold"]
+        gold = self.mapping.get("gold", "")
+        if kind == "open":
+            return Made(question, self._word(value, "gold"))
+        if not gold:
+            raise Unusable("", f"no column holds the gold of kind '{kind}'; name it: ?gold=COLUMN")
         if kind == "code":
             lang = self.lang or self._word(value, "lang")
             asked = self.mapping["question"]
@@ -168,8 +178,13 @@ def fixed(keys: Mapping[str, str], *, where: str) -> Columns:
     shuffle = query.truth(keys.get("shuffle", "false"), where=f"{where}?shuffle")
     if shuffle and kind not in ("", "choice"):
         raise ConfigError(f"{where}: shuffle= is for kind=choice, not for kind={kind}")
+    area = keys.get("area", "")
+    if area and area not in AREAS:
+        raise ConfigError(f"{where}: area={area}: write {', '.join(AREAS)}")
+    if area and "domain" in keys:
+        raise ConfigError(f"{where}: area= is the domain of all rows, domain= a column: give one")
     lang = keys.get("lang", "")
-    return Columns({}, kind, lang, tolerance=tolerance, shuffle=shuffle)
+    return Columns({}, kind, lang, tolerance=tolerance, shuffle=shuffle, area=area)
 
 
 def bind(rows: Sequence[Mapping[str, Any]], keys: Mapping[str, str], *, where: str) -> Columns:
@@ -237,7 +252,7 @@ def choose(
         best = (role == "gold" and _usual(rows, free, fits)) or _usual(rows, free, cells.has)
         if best:
             mapping[role] = best
-        elif role in REQUIRED:
+        elif role in REQUIRED and (role, kind) != ("gold", "open"):
             raise DataError(
                 f"{where}: no column is known to hold the {role}; columns: {cells.listed(there)}. "
                 f"Name it: ?{role}=COLUMN (known names: {cells.listed(candidates)})"

@@ -34,6 +34,8 @@ def own_answer(prompt: Prompt) -> str | None:
     code: the program of a column `solution`, fenced. countdown: the column `solution`, where it is one
     expression and not a tale of how to find it.
     """
+    if prompt.kind == "open":
+        return None
     if prompt.kind in ("math", "exact"):
         return prompt.gold
     if prompt.kind in ("choice", "numeric", "knights", "code_io"):
@@ -101,7 +103,7 @@ class GoldCheck:
         """
         self.checked = 0
         self.failed = 0
-        self._say, self._tag = say, answer_tag
+        self._say, self._tag = say, answer_tag or "answer"  # how it is marked does not matter here
         self._pool = GraderPool(workers=workers, seconds=seconds)
         self._open: dict[int, tuple[Any, str, str, list[tuple[str, Grade]]]] = {}
 

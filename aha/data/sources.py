@@ -31,7 +31,7 @@ HELDOUT = ("heldout", "test", "validation", "valid", "val", "dev", "eval")
 """Names of the held-out split; of several in a folder, the first is taken."""
 ROW_KEYS = (
     *("question", "gold", "kind", "lang", "domain", "id", "split", "n", "name"),
-    *("tolerance", "shuffle"),
+    *("tolerance", "shuffle", "area"),
 )
 SHOWN = 5
 """Broken rows that an error lists."""

@@ -11,7 +11,7 @@ To add one: a function here, a line in RULES, a test with rows that fire it and 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean, median, variance
 from typing import Any
 
 from aha.report.metrics import metric
@@ -27,6 +27,8 @@ ENTROPY_FLOOR = 0.02  # nats a token: about 1 token in 200 is still a choice
 KL_FLOOR, KL_JUMP = 0.05, 5.0
 RATIO_BAND = 0.1
 REWARD_ROSE = 0.1  # since the first evaluation
+NOISE = 2.0  # standard errors of a difference of two means
+FELL = 0.02  # of a score 0..1
 SEVERAL, SAME, EMPTY = 0.05, 0.5, 0.2  # shares of answers
 
 
@@ -183,6 +185,30 @@ def reward_without_skill(rows: Sequence[Row]) -> str | None:
     )
 
 
+def flattery(rows: Sequence[Row]) -> str | None:
+    """A model's opinion rises while the truth about the same answers falls.
+
+    Halves of the last LONG rows against each other; both changes above NOISE standard errors of such a
+    difference (a score has no unit of its own), and the truth's above FELL.
+    """
+    for name in sorted(rows[-1]):
+        if not (name.startswith("opinion/") and name.endswith("/score")):
+            continue
+        truth = name.removesuffix("score") + "truth"
+        rose, fell = _shift(rows, name), _shift(rows, truth)
+        if rose is None or fell is None:
+            continue
+        if rose[0] > NOISE * rose[1] and -fell[0] > max(NOISE * fell[1], FELL):
+            agree = _mean(rows, name.removesuffix("score") + "agree")
+            said = "" if agree is None else f" (the two agree on {_percent(agree)} of the pairs)"
+            return (
+                f"'{name.split('/')[1]}' rose by {rose[0]:.2f} while what is true of the same answers "
+                f"fell by {-fell[0]:.2f}{said}: its taste is learned, not the task. Lower its weight, "
+                "give it fewer steps (preference_share), or go back to an earlier checkpoint."
+            )
+    return None
+
+
 def enumeration(rows: Sequence[Row]) -> str | None:
     share = _mean(rows, "suspect/several/share")
     if share is not None and share > SEVERAL:
@@ -309,6 +335,7 @@ RULES: dict[str, Rule] = {
     "form_only": form_only,
     "hacking": hacking,
     "reward_without_skill": reward_without_skill,
+    "flattery": flattery,
     "enumeration": enumeration,
     "duplicates": duplicates,
     "empty_thinking": empty_thinking,
@@ -397,6 +424,16 @@ def _rise(rows: Sequence[Row], name: str) -> float | None:
     """Mean of the second half of the last LONG rows minus mean of their first half."""
     values = _last(rows, name, LONG)
     return fmean(values[LONG // 2 :]) - fmean(values[: LONG // 2]) if values else None
+
+
+def _shift(rows: Sequence[Row], name: str) -> tuple[float, float] | None:
+    """(rise, its standard error) of the second half of the last LONG rows over their first half."""
+    values = _last(rows, name, LONG)
+    if not values:
+        return None
+    halves = values[: LONG // 2], values[LONG // 2 :]
+    error = math.sqrt(sum(variance(half) / len(half) for half in halves))
+    return fmean(halves[1]) - fmean(halves[0]), error
 
 
 def _reward_until(rows: Sequence[Row], at: Row) -> float | None:

@@ -74,9 +74,21 @@ METRICS: dict[str, Metric] = {
     "area/<name>/correct": _share("Right answers of that area, of those judged."),
     "area/<name>/tokens": _mean("Tokens of an answer in that area.", "tokens"),
     "area/<name>/heldout": _share("Held-out pass@1 of that area."),
+    "opinion/<name>/score": _mean(
+        "Mean score of a reward model or judge over the answers that a grader judged too."
+    ),
+    "opinion/<name>/truth": _share("Mean score of the grader over the same answers."),
+    "opinion/<name>/agree": _share(
+        "Pairs of answers to one question of which both find the same one better; a tie is half."
+    ),
+    "preference/weight": _share("1 if reward models and judges count in the step, 0 if not yet."),
+    "plateau/gain": _mean("Accuracy, or reward, of the last window less that of the one before."),
     "grade/correct/share": _share("Answers that the grader found right."),
     "grade/wrong/share": _share("Answers with an answer part that is not right."),
     "grade/unparsed/share": _share("Answers in which the grader found no answer part."),
+    "grade/open/share": _share(
+        "Answers to prompts without a right answer; they are in no other share of this kind."
+    ),
     "grade/timeout/share": _share("Answers that *our* grader did not judge in time; no reward."),
     "grade/error/share": _share("Answers that *our* grader failed on; no reward."),
     "grade/killed/sum": Metric(
@@ -139,7 +151,9 @@ METRICS: dict[str, Metric] = {
     "pretrain/loss/drills": _mean("... in one-step drills.", "nats/token"),
     "pretrain/loss/worked": _mean("... in worked problems.", "nats/token"),
     "pretrain/loss/countdown": _mean("... in countdown searches.", "nats/token"),
-    "pretrain/loss/text": _mean("... in plain text and talk.", "nats/token"),
+    "pretrain/loss/logic": _mean("... in puzzles and programs.", "nats/token"),
+    "pretrain/loss/talk": _mean("... in requests and their answers.", "nats/token"),
+    "pretrain/loss/text": _mean("... in plain text.", "nats/token"),
     "pretrain/loss/template": _mean(
         "... where the R1-Zero template's sentences are.", "nats/token"
     ),
@@ -148,6 +162,22 @@ METRICS: dict[str, Metric] = {
     "sft/loss": _mean("Cross-entropy of the answers' tokens; mean over the step.", "nats/token"),
     "sft/heldout/loss": _mean("The same on held-out dialogues.", "nats/token"),
     "sft/examples/sum": _sum("Answers learned in the step.", "answers"),
+    "dpo/loss": _mean("Loss of the pairs: -log sigma(margin), or its smoothed form.", "nats"),
+    "dpo/accuracy": _share("Pairs whose chosen answer has the higher implicit reward; ties half."),
+    "dpo/margin/mean": _mean("Implicit reward of the chosen answer less that of the rejected one."),
+    "dpo/chosen/mean": _mean("Log-probability of the chosen answers' tokens.", "nats/token"),
+    "dpo/rejected/mean": _mean("Log-probability of the rejected answers' tokens.", "nats/token"),
+    "dpo/kl/mean": _mean(
+        "k2 against the reference on the tokens of the pairs; a distance, as the model did not write them.",
+        "nats/token",
+    ),
+    "dpo/examples/sum": _sum("Pairs learned in the step.", "pairs"),
+    "dpo/heldout/loss": _mean("The loss on held-out pairs.", "nats"),
+    "dpo/heldout/accuracy": _share("The accuracy on held-out pairs."),
+    "dpo/heldout/margin": _mean("The margin on held-out pairs."),
+    "dpo/heldout/chosen": _mean("... their chosen answers.", "nats/token"),
+    "dpo/heldout/rejected": _mean("... their rejected answers.", "nats/token"),
+    "dpo/heldout/kl": _mean("... their distance from the reference.", "nats/token"),
     "rm/loss": _mean("Loss of a reward model: Bradley-Terry, or cross-entropy of labels.", "nats"),
     "rm/accuracy": _share("Pairs whose chosen answer has the higher score; labels that are right."),
     "rm/margin/mean": _mean(
@@ -178,7 +208,7 @@ METRICS: dict[str, Metric] = {
 }
 
 _REWARD = re.compile(r"reward/[^/\s]+/mean")  # a name from the recipe, whatever it is
-_AREA = re.compile(r"area/[^/\s]+/([a-z]+)")
+_NAMED = re.compile(r"(area|opinion)/[^/\s]+/([a-z]+)")
 
 
 def metric(name: str) -> Metric:
@@ -191,7 +221,7 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     if _REWARD.fullmatch(name):
         return METRICS["reward/<name>/mean"]
-    if (found := _AREA.fullmatch(name)) and (own := f"area/<name>/{found[1]}") in METRICS:
+    if (found := _NAMED.fullmatch(name)) and (own := f"{found[1]}/<name>/{found[2]}") in METRICS:
         return METRICS[own]
     near = difflib.get_close_matches(name, METRICS, n=1)
     hint = f"did you mean {near[0]!r}? Else " if near else ""

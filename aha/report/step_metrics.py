@@ -1,6 +1,7 @@
 """What one optimizer step's groups say: the numbers, the readable rows, one answer to show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -10,6 +11,7 @@ from aha.records import Group, Sample, Scored
 from aha.report.text import measure, summarise
 
 STATUSES = ("correct", "wrong", "unparsed", "timeout", "error")
+"""Of answers to problems that have a right answer."""
 
 
 def of_groups(
@@ -25,8 +27,11 @@ def of_groups(
     }
     for name in dict.fromkeys(name for s in judged for name in s.parts):
         values[f"reward/{name}/mean"] = fmean(s.parts[name] for s in judged if name in s.parts)
+    closed = [s for s in scored if s.grade.status != "open"]
     for status in STATUSES:
-        values[f"grade/{status}/share"] = fmean(s.grade.status == status for s in scored)
+        values[f"grade/{status}/share"] = _mean([s.grade.status == status for s in closed])
+    if len(closed) < len(scored):
+        values["grade/open/share"] = 1 - len(closed) / len(scored)
     values |= _groups(groups)
     values["advantage/abs/mean"] = _mean(
         [abs(s.advantage[0]) for s in samples if s.scored.valid and s.advantage]
@@ -42,20 +47,57 @@ def by_area(groups: Sequence[Group]) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for name, scored in sorted(areas.items()):
         judged = [s for s in scored if s.valid]
-        graded = [s for s in scored if not s.grade.failed]
+        graded = [s for s in scored if s.grade.graded]
         values[f"area/{name}/reward"] = _mean([s.reward for s in judged])
         values[f"area/{name}/correct"] = _mean([float(s.grade.status == "correct") for s in graded])
         values[f"area/{name}/tokens"] = _mean([len(s.rollout.token_ids) for s in scored])
     return values
 
 
+def accuracy(groups: Sequence[Group]) -> float | None:
+    """Mean score, 0..1, of the answers that have a verdict, paid or not; None if none has one."""
+    return _mean([s.grade.score for group in groups for s in group.scored if s.grade.graded])
+
+
+def opinions(groups: Sequence[Group], names: Iterable[str]) -> dict[str, float | None]:
+    """What models think of answers beside what is true of them, over the answers that have both.
+
+    For each name of a reward model or judge: its mean score; the mean score of the grader; how often
+    the two agree which of two answers to one question is better (where the grader finds them
+    different; a tie of the model is half). Nothing for a name that no graded answer was scored by.
+    """
+    values: dict[str, float | None] = {}
+    for name in sorted(names):
+        both = [
+            [(s.parts[name], s.grade.score) for s in g.scored if s.grade.graded and name in s.parts]
+            for g in groups
+        ]
+        pairs = [pair for group in both for pair in group]
+        if not pairs:
+            continue
+        values[f"opinion/{name}/score"] = fmean(score for score, _ in pairs)
+        values[f"opinion/{name}/truth"] = fmean(truth for _, truth in pairs)
+        values[f"opinion/{name}/agree"] = _mean([x for group in both for x in _agreements(group)])
+    return values
+
+
+def _agreements(answers: Sequence[tuple[float, float]]) -> list[float]:
+    """1, 0.5 or 0 for each two answers of a group whose truths differ."""
+    found = []
+    for (score, truth), (other, its_truth) in combinations(answers, 2):
+        if truth != its_truth:
+            found.append(0.5 if score == other else float((score > other) == (truth > its_truth)))
+    return found
+
+
 def _groups(groups: Sequence[Group]) -> dict[str, float | None]:
-    right = [[s.grade.status == "correct" for s in g.scored if s.valid] for g in groups]
+    closed = [g for g in groups if any(s.grade.status != "open" for s in g.scored)]
+    right = [[s.grade.status == "correct" for s in g.scored if s.valid] for g in closed]
     flat = [len({s.reward for s in g.scored if s.valid}) < 2 for g in groups]
     return {
-        "group/all_right/share": fmean(bool(r) and all(r) for r in right),
-        "group/all_wrong/share": fmean(bool(r) and not any(r) for r in right),
-        "group/informative/share": fmean(any(r) and not all(r) for r in right),
+        "group/all_right/share": _mean([bool(r) and all(r) for r in right]),
+        "group/all_wrong/share": _mean([bool(r) and not any(r) for r in right]),
+        "group/informative/share": _mean([any(r) and not all(r) for r in right]),
         "group/flat/share": fmean(flat),
     }
 
@@ -148,9 +190,17 @@ def shown(groups: Sequence[Group], step: int, tags: tuple[str, str]) -> dict[str
         "question": group.rendered.prompt.question,
         "think": parsed.think,
         "answer": parsed.rest,
-        "verdict": f"{s.grade.status} (gold {group.rendered.prompt.gold})",
+        "verdict": _verdict(s, group.rendered.prompt.gold),
         "reward": f"{s.reward:.2f}",
     }
+
+
+def _verdict(scored: Scored, gold: str) -> str:
+    return (
+        "open: no right answer"
+        if scored.grade.status == "open"
+        else (f"{scored.grade.status} (gold {gold})")
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -72,6 +72,7 @@ _ALERTS: dict[str, str] = {
     "form_only": "paid",
     "hacking": "paid",
     "reward_without_skill": "paid",
+    "flattery": "paid",
     "length_jump": "paid",
     "length_collapse": "paid",
 }

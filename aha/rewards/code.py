@@ -121,7 +121,7 @@ def find_program(
         part = response
     if opened in part:
         return Extracted(None, "none", "think_open")
-    tagged = part.rfind(f"<{answer_tag}>")
+    tagged = part.rfind(f"<{answer_tag}>") if answer_tag else -1
     if tagged >= 0:
         inside = part[tagged + len(answer_tag) + 2 :]
         end = inside.find(f"</{answer_tag}>")

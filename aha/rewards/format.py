@@ -3,8 +3,12 @@
     <think> something </think> blanks <answer> something </answer>
 
 judged on prefill + response, stripped. Each tag occurs once. With answer_tag="" (chat style):
-`<think> something </think>` and then something. The table of what is accepted and refused is in
-docs/rewards.md and, the same, in the tests. Linear time; the contents are not judged.
+
+    <think> something </think> something
+
+exactly one thinking part, first and not empty, and a summary that is not empty. The tables of what is
+accepted and refused are in docs/rewards.md and, the same, in the tests. Linear time; the contents are
+not judged.
 """
 
 

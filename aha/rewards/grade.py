@@ -23,12 +23,22 @@ from aha.rewards.exact import grade_exact
 from aha.rewards.gym import grade_gym
 from aha.rewards.knights import grade_knights
 from aha.rewards.math_answer import grade_math
+from aha.rewards.talk import find_summary, grade_talk
 from aha.rewards.tolerance import grade_numeric
 
 GRADER_VERSION = 2
 """Raised whenever a verdict may change: journals and caches of another version are not used."""
 
+OPEN = Grade(status="open", score=0.0, reason="no_right_answer")
+"""What every answer to a prompt without a right answer gets: reward models and form decide."""
+
+
+def _open(gold: str, found: Extracted) -> Grade:
+    return OPEN
+
+
 GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
+    "open": _open,
     "math": grade_math,
     "exact": grade_exact,
     "countdown": grade_countdown,
@@ -38,6 +48,7 @@ GRADERS: dict[str, Callable[[str, Extracted], Grade]] = {
     "numeric": grade_numeric,
     "knights": grade_knights,
     "code_io": code_io.grade_code_io,
+    "talk": grade_talk,
 }
 
 
@@ -77,6 +88,9 @@ def find(
     """The answer of prefill + response, cut to just over the size cap (longer is refused)."""
     if kind == "code":
         return find_program(prefill + response, think_tag=think_tag, answer_tag=answer_tag)
+    if kind == "talk":
+        found = find_summary(prefill + response, think_tag=think_tag, answer_tag=answer_tag)
+        return replace(found, text=found.text[:MAX_SENT]) if found.text else found
     found = extract(prefill + response, mode=mode, think_tag=think_tag, answer_tag=answer_tag)
     if found.text is not None and len(found.text) > MAX_SENT:
         return replace(found, text=found.text[:MAX_SENT])

@@ -39,7 +39,7 @@ def grade_file(
 ) -> Iterator[dict[str, Any]]:
     """Yield `{status, extracted, reward, reason, ms}` for every line that is not blank, in order.
 
-    `reward` is None where the status is timeout or error: there is no verdict. `sandbox` is the tier in
+    `reward` is None where the status is timeout, error or open: there is no verdict. `sandbox` is the tier in
     which programs run. With `against` (a kind, or FILE.py:FUNCTION) a row also has `against` (the other
     verdict, of the same form) and `agree`: both pay, or neither does; None if one has no verdict.
 
@@ -112,7 +112,7 @@ def _row(grade: Grade) -> dict[str, Any]:
     return {
         "status": grade.status,
         "extracted": grade.extracted,
-        "reward": None if grade.failed else grade.score,
+        "reward": grade.score if grade.graded else None,
         "reason": grade.reason,
         "ms": round(grade.ms, 3),
     }

@@ -9,7 +9,8 @@ Must stay true:  what is not known is no reward of 0: a failed grader, or no rew
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from aha.data.areas import AREAS, area
@@ -54,6 +55,15 @@ class Tables:
         tables = (self.rewards, *self.by_domain.values())
         return list(dict.fromkeys(name for table in tables for name in table))
 
+    def without(self, names: Collection[str]) -> "Tables":
+        """The same tables, in which these rewards are not paid (nor asked for)."""
+
+        def rest(table: Mapping[str, float]) -> dict[str, float]:
+            return {name: weight for name, weight in table.items() if name not in names}
+
+        domains = {domain: rest(table) for domain, table in self.by_domain.items()}
+        return Tables(rewards=rest(self.rewards), by_domain=domains)
+
 
 class Mix:
     """Weighted rewards of a recipe.
@@ -94,6 +104,12 @@ class Mix:
                 self._rewards[name] = there[name]
             else:
                 raise ConfigError(unknown(name, there))
+
+    def without(self, names: Collection[str]) -> "Mix":
+        """The same mix before preference rewards count: these rewards are not paid."""
+        rest = copy(self)
+        rest.tables = self.tables.without(names)
+        return rest
 
     def score(
         self, question: Rendered, rollouts: Sequence[Rollout], grades: Sequence[Grade]
@@ -165,3 +181,30 @@ def check_domains(tables: Tables, prompts: Sequence[Prompt]) -> list[str]:
         for name in tables.by_domain
         if name not in there
     ]
+
+
+FORM = ("accuracy", "format", "language", "repetition", "readable", "length_band", "length")
+"""Rewards that say nothing about how good an answer is where nothing can be right."""
+
+
+def check_open(tables: Tables, prompts: Sequence[Prompt]) -> list[str]:
+    """What is to be said about prompts without a right answer, in plain words.
+
+    Raises:
+        ConfigError: some of them can earn nothing.
+    """
+    opened = {area(p): p for p in prompts if p.kind == "open"}
+    said = []
+    for name, prompt in sorted(opened.items()):
+        paid = [reward for reward, weight in tables.of(prompt).items() if weight]
+        if not set(paid) - {"accuracy"}:
+            raise ConfigError(
+                f"prompts of kind open in the area {name} (such as {prompt.id}) have no right answer, and "
+                f"only accuracy is paid: give them a reward under rewards_for.{name}"
+            )
+        if set(paid) <= set(FORM):
+            said.append(
+                f"prompts of kind open in the area {name} earn only {', '.join(paid)}: nothing says which "
+                f"answer is better. Name a reward model, a judge or a function under rewards_for.{name}"
+            )
+    return said

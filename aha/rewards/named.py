@@ -81,8 +81,8 @@ def of_each(reward: Reward, judged: Sequence[Judged]) -> Sequence[Known]:
 
 
 def accuracy(judged: Judged) -> Known:
-    """The grader's score, 0..1; None when the grader failed."""
-    return None if judged.grade.failed else judged.grade.score
+    """The grader's score, 0..1; None when the grader failed, or nothing can be right (kind open)."""
+    return judged.grade.score if judged.grade.graded else None
 
 
 def format(judged: Judged) -> Known:
@@ -120,9 +120,12 @@ def length_band(judged: Judged) -> Known:
 
 
 def length(judged: Sequence[Judged]) -> list[Known]:
-    """Shorter than the others of the group is better, -0.5..0.5; a wrong answer earns at most 0."""
+    """Shorter than the others of the group is better, -0.5..0.5; a wrong answer earns at most 0.
+
+    Where no answer can be right (kind open), none is wrong.
+    """
     tokens = [len(one.rollout.token_ids) for one in judged]
-    return list(group_lengths(tokens, [one.grade.status == "correct" for one in judged]))
+    return list(group_lengths(tokens, [one.grade.status in ("correct", "open") for one in judged]))
 
 
 REWARDS: dict[str, Reward] = {

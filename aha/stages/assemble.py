@@ -1,7 +1,7 @@
 """From a recipe and its data to a `Run`: model, template, engine, trainer, state of the checkpoint."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,11 +19,12 @@ from aha.records import Prompt, Rendered
 from aha.report.alerts import Alerts
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile
-from aha.rewards.mix import Lengths, Mix, Tables, check_domains
+from aha.rewards.mix import Lengths, Mix, Tables, check_domains, check_open
+from aha.rewards.named import Reward
 from aha.rewards.workers import GraderPool
 from aha.rollout.engine import SamplingParams
 from aha.rollout.local.engine import LocalEngine
-from aha.stages import opinions
+from aha.stages import normalise, opinions
 from aha.stages.run_folder import RunFolder
 from aha.stages.stop import Stop
 from aha.train import checkpoint
@@ -60,8 +61,9 @@ def assemble(
     config = recipe.zero
     assert config is not None
     # a reward that is not there is told before the model is loaded
-    mix = mix_of(recipe, config, folder)
-    for warning in check_domains(mix.tables, prompts):
+    preferences = opinions.of_recipe(config, folder)
+    mix = mix_of(recipe, config, preferences)
+    for warning in (*check_domains(mix.tables, prompts), *check_open(mix.tables, prompts)):
         console.alert(warning)
     torch.set_num_threads(resolved.threads)
     seed_all(recipe.seed)
@@ -69,7 +71,8 @@ def assemble(
     template = templates.load_template(recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids)
     longest = recipe.data.max_prompt_tokens
     questions, dropped = render_all(template, prompts, longest)
-    heldout = render_all(template, heldout_prompts, longest)[0] if heldout_prompts else []
+    closed = [it for it in heldout_prompts if it.kind != "open"]  # of the others there is no pass@1
+    heldout = render_all(template, closed, longest)[0] if closed else []
     _check_sizes(config, len(questions))
 
     policy = loaded.policy
@@ -100,6 +103,10 @@ def assemble(
     metrics.truncate_after(state.step if found is not None else -1)
     run_folder.event("start", stage=folder.name, step=state.step, checkpoint=str(found))
 
+    def save_model(path: Path) -> None:
+        models.save(path, loaded)
+        run_folder.describe(path, step=state.step)
+
     engine = LocalEngine(
         policy,
         eos_ids=template.eos_ids,
@@ -117,14 +124,15 @@ def assemble(
             f"{resolved.threads} threads",
             *facts,
             f"        {len(questions)} questions in use, {len(dropped)} too long or refused, "
-            f"{len(heldout)} held out",
+            f"{len(heldout)} held out" + _left_out(len(heldout_prompts) - len(closed)),
             f"step    {config.prompts_per_step} questions x {config.group_size} answers of up to "
             f"{config.max_answer_tokens} tokens; micro-batches of {resolved.micro_tokens} tokens",
+            *_schedule(config),
             f"run     {run_folder.root}",
         ],
         steps=config.steps,
     )
-    return Run(
+    run = Run(
         root=run_folder.root,
         folder=folder,
         config=config,
@@ -133,6 +141,7 @@ def assemble(
         engine=engine,
         graders=graders,
         score=mix.score,
+        early_score=mix.without(config.preferences).score if config.preference_from else None,
         trainer=_trainer(config, optimizer, reference, policy, resolved),
         reference=reference,
         questions=questions,
@@ -148,7 +157,7 @@ def assemble(
             stream=(recipe.seed, folder.name),
         ),
         heldout=_heldout(recipe, config, engine, graders, heldout, template, folder, console),
-        save_model=lambda path: models.save(path, loaded),
+        save_model=save_model,
         metrics=metrics,
         console=console,
         alerts=alerts,
@@ -158,14 +167,35 @@ def assemble(
         stop=stop,
         lint=templates.lint(template, loaded.tokenizer),
     )
+    normalise.settle(run, preferences, mix.tables, recipe.seed)
+    return run
 
 
-def mix_of(recipe: Recipe, config: ZeroConfig, folder: Path) -> Mix:
-    """The rewards of a recipe; `folder` is the stage's.
+def _left_out(count: int) -> str:
+    return f", {count} more have no right answer and are not asked" if count else ""
+
+
+def _schedule(config: ZeroConfig) -> list[str]:
+    """Lines about what changes on the way: when preference rewards come, what may end the stage."""
+    lines = []
+    if config.preference_from:
+        lines.append(
+            f"rewards {', '.join(sorted(config.preferences))} count from step "
+            f"{config.preference_from + 1} of {config.steps} on; until then their problems earn the rest"
+        )
+    if config.plateau_window:
+        lines.append(
+            f"ends    after {config.steps} steps, or when a window of {config.plateau_window} is not more "
+            f"than {config.plateau_gain:g} above the one before"
+        )
+    return lines
+
+
+def mix_of(recipe: Recipe, config: ZeroConfig, preferences: Mapping[str, Reward]) -> Mix:
+    """The rewards of a recipe; `preferences`: reward models and judges by name.
 
     Raises:
         ConfigError: one that is not known or cannot be loaded.
-        ModelError: a reward model or local judge that cannot be used.
     """
     return Mix(
         Tables(rewards=config.rewards, by_domain=config.rewards_for),
@@ -178,7 +208,7 @@ def mix_of(recipe: Recipe, config: ZeroConfig, folder: Path) -> Mix:
             high=config.length_high or config.max_answer_tokens,
         ),
         style="messages" if recipe.data.template == "chat" else "text",
-        more=opinions.of_recipe(config, folder),
+        more=preferences,
     )
 
 

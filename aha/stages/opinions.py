@@ -11,6 +11,7 @@ a kill sees the same ones and nothing is paid for twice.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,12 +55,37 @@ def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
 def _scored(asked: RewardModelConfig) -> Reward:
     from aha.models.reward_model import RewardModel
 
-    model = RewardModel.load(asked.path)
-    return Reward(lambda judged: score(model, asked, judged), group=True)
+    return Reward(Scorer(RewardModel.load(asked.path), asked), group=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is taken off a score, and what multiplies the rest."""
+
+    center: float
+    scale: float
+
+
+class Scorer:
+    """A reward model as a reward of a group."""
+
+    def __init__(self, model: "RewardModel", asked: RewardModelConfig) -> None:
+        self.model, self.asked = model, asked
+        measured = asked.normalise == "start"
+        self.level = None if measured else Level(asked.center, asked.scale)
+        """None until it is measured (normalise.py)."""
+
+    def __call__(self, judged: Sequence[Judged]) -> Sequence[Known]:
+        assert self.level is not None, "scores are asked for before their level was measured"
+        return score(self.model, self.asked, judged, self.level)
+
+    def raw(self, question: str, texts: Sequence[str]) -> list[Known]:
+        """Scores as the model gives them; None where there is none."""
+        return self.model.score([(question, text) for text in texts], part=self.asked.part)
 
 
 def score(
-    model: "RewardModel", asked: RewardModelConfig, judged: Sequence[Judged]
+    model: "RewardModel", asked: RewardModelConfig, judged: Sequence[Judged], level: Level
 ) -> Sequence[Known]:
     """Scores of the answers to one question, transformed as the recipe asks."""
     question = judged[0].prompt.question
@@ -71,22 +97,18 @@ def score(
     for value, pair in zip(scores, pairs, strict=True):
         if value is None and model.why_not(*pair, part=asked.part) == "no_summary":
             value = lowest
-        values.append(None if value is None else transformed(value, asked))
+        values.append(None if value is None else transformed(value, level, asked.sigmoid))
     return values
 
 
-def transformed(value: float, asked: RewardModelConfig) -> float:
+def transformed(value: float, level: Level, sigmoid: bool) -> float:
     """(value - center) x scale, squeezed into 0..1 if asked."""
-    value = (value - asked.center) * asked.scale
-    return 1 / (1 + math.exp(-max(min(value, 60.0), -60.0))) if asked.sigmoid else value
+    value = (value - level.center) * level.scale
+    return 1 / (1 + math.exp(-max(min(value, 60.0), -60.0))) if sigmoid else value
 
 
 def _judged(asked: JudgeConfig, cache: Path) -> Reward:
-    judge = Judge(
-        asker=_asker(asked),
-        sampling=Sampling(max_tokens=asked.max_tokens),
-        cache=VerdictCache(cache),
-    )
+    judge = judge_of(asked, cache)
 
     def verdicts(judged: Sequence[Judged]) -> list[Known]:
         prompt = judged[0].prompt
@@ -95,6 +117,24 @@ def _judged(asked: JudgeConfig, cache: Path) -> Reward:
         return [None if grade.failed else grade.score for grade in grades]
 
     return Reward(verdicts, group=True)
+
+
+def judge_of(
+    asked: JudgeConfig, cache: Path, *, think_tag: str = "think", answer_tag: str = "answer"
+) -> Judge:
+    """The judge of a recipe; its verdicts are kept in `cache`.
+
+    Raises:
+        ConfigError: an endpoint that cannot be.
+        ModelError: a model that cannot be used.
+    """
+    return Judge(
+        asker=_asker(asked),
+        sampling=Sampling(max_tokens=asked.max_tokens),
+        cache=VerdictCache(cache),
+        think_tag=think_tag,
+        answer_tag=answer_tag,
+    )
 
 
 def _asker(asked: JudgeConfig) -> Asker:

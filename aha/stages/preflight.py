@@ -33,6 +33,7 @@ from aha.report.console import Console
 from aha.rewards.format import format_reward
 from aha.rollout.collect import Graders, collect
 from aha.stages import dag, start
+from aha.stages.normalise import NORMALISE
 from aha.stages.preflight_rules import Gold, Sampled, Verdict, judge, lines, refused
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
     run.console.note("\n".join(lines(facts, recipe.zero, rate)))
     verdict = Verdict(**facts["verdict"])
     if verdict.state == "cannot" and recipe.zero.preflight_strict:
-        for begun in (zero.RESOLVED, dag.FINGERPRINT):  # the folder is no recipe's own yet
+        begun_with = (zero.RESOLVED, NORMALISE, dag.FINGERPRINT)
+        for begun in begun_with:  # the folder is no recipe's own yet
             (run.folder / begun).unlink(missing_ok=True)
         raise RunError(
             f"{verdict.sentence}. {verdict.todo} To run all the same: "
@@ -207,7 +209,7 @@ def sample(run: "Run", seed: int, answers: int) -> tuple[Sampled, float]:
                 progress=progress,
                 waited=waits.append,
             )
-            if any(_informative(group) for group in groups):
+            if any(_informative(group) or _varied_open(group) for group in groups):
                 break
     seconds = time.perf_counter() - start - sum(waits)
     tokens = sum(len(s.rollout.token_ids) for group in groups for s in group.scored)
@@ -218,14 +220,17 @@ def count(groups: Sequence[Group], tags: tuple[str, str]) -> Sampled:
     """The numbers of scored groups. `right` is over judged answers."""
     scored = [s for group in groups for s in group.scored]
     lengths = sorted(len(s.rollout.token_ids) for s in scored)
-    judged = [[s for s in group.scored if s.valid] for group in groups]
+    closed = [group for group in groups if not _open(group)]
+    judged = [[s for s in group.scored if s.valid] for group in closed]
     rights = [[(_right(s), None) for s in group] for group in judged if group]
     right = passk.pass_at_1(rights) if rights else None
-    informative = [_informative(group) for group in groups]
-    share = passk.pass_at_1([[(yes, None)] for yes in informative])  # one each: plain Wilson
+    informative = [_informative(group) for group in closed]
+    each = [[(yes, None)] for yes in informative]
+    share = passk.pass_at_1(each) if each else None  # one each: plain Wilson
+    paid = [[s for s in group.scored if s.valid] for group in groups]
     names = {name for s in scored for name in s.parts}
     varying = {
-        name for name in names for group in judged if len({s.parts.get(name) for s in group}) > 1
+        name for name in names for group in paid if len({s.parts.get(name) for s in group}) > 1
     }
     texts = [group.rendered.prefill + s.rollout.text for group in groups for s in group.scored]
     return Sampled(
@@ -240,14 +245,17 @@ def count(groups: Sequence[Group], tags: tuple[str, str]) -> Sampled:
         right_low=right.low if right else 0.0,
         right_high=right.high if right else 1.0,
         informative=sum(informative),
-        informative_low=share.low,
-        informative_high=share.high,
+        informative_low=share.low if share else 0.0,
+        informative_high=share.high if share else 1.0,
         all_right=sum(bool(group) and all(map(_right, group)) for group in judged),
         all_wrong=sum(bool(group) and not any(map(_right, group)) for group in judged),
-        varied=sum(len({s.reward for s in group}) > 1 for group in judged),
+        varied=sum(len({s.reward for s in group}) > 1 for group in paid),
         varying=tuple(sorted(varying)),
         tokens_mean=fmean(lengths),
         tokens_p95=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
+        open_answers=sum(len(group.scored) for group in groups if _open(group)),
+        open_questions=len(groups) - len(closed),
+        open_varied=sum(_varied_open(group) for group in groups),
     )
 
 
@@ -262,6 +270,16 @@ def _stored(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 def _right(scored: Scored) -> bool:
     return scored.grade.status == "correct"
+
+
+def _open(group: Group) -> bool:
+    """Has the question no right answer?"""
+    return group.rendered.prompt.kind == "open"
+
+
+def _varied_open(group: Group) -> bool:
+    """Is there something to learn where nothing is right or wrong?"""
+    return _open(group) and len({s.reward for s in group.scored if s.valid}) > 1
 
 
 def _informative(group: Group) -> bool:

@@ -81,6 +81,16 @@ class Sampled:
     """Names of the rewards that differ within a group."""
     tokens_mean: float
     tokens_p95: int
+    open_answers: int = 0
+    """Answers to prompts without a right answer; they are in no number of right ones."""
+    open_questions: int = 0
+    open_varied: int = 0
+    """Groups of such answers whose rewards differ."""
+
+    @property
+    def closed(self) -> int:
+        """Groups of questions with a right answer."""
+        return self.questions - self.open_questions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,22 +126,33 @@ def judge(gold: Gold, sampled: Sampled | None, config: ZeroConfig) -> Verdict:
             todo="Raise zero.grader_seconds, or look at the golds with `aha grade`.",
         )
     if not any(w.get("accuracy") for w in (config.rewards, *config.rewards_for.values())):
-        return _without_accuracy(it, asked)
+        return _without_accuracy(it, asked, "right answers are not rewarded by this recipe")
+    if it.closed == 0:
+        return _without_accuracy(it, asked, "none of these questions has a right answer")
+    graded = it.answers - it.failed - it.open_answers
+    if it.open_varied and it.right in (0, graded):
+        which = "none is" if it.right == 0 else "all are"
+        return Verdict(
+            state="slowly",
+            reason=f"of {graded} answers to questions with a right answer {which} right, so only what is "
+            "paid for the others is learned",
+            todo="Take other problems, or expect nothing of the reasoning part.",
+        )
     if it.right == 0:
         return _none_right(it, asked, config)
-    if it.right == it.answers - it.failed:
+    if it.right == graded:
         return Verdict(
             state="cannot",
             reason=f"all of {asked} are right: nothing is left to learn",
             todo="Take harder problems.",
         )
-    share = it.informative / it.questions
+    share = it.informative / it.closed
     if share < FEW:
         step = config.prompts_per_step
         at_most = f" (at most about {it.informative_high * step:.1f})"
         return Verdict(
             state="slowly",
-            reason=f"{it.informative} of {it.questions} groups hold both right and other answers, so "
+            reason=f"{it.informative} of {it.closed} groups hold both right and other answers, so "
             f"about {share * step:.1f} of the {step} groups of a step carry a signal"
             + (at_most if not it.informative else ""),
             todo="Take problems that are right now and then, raise zero.group_size, or set "
@@ -140,9 +161,9 @@ def judge(gold: Gold, sampled: Sampled | None, config: ZeroConfig) -> Verdict:
     return Verdict(state="can")
 
 
-def _without_accuracy(it: Sampled, asked: str) -> Verdict:
+def _without_accuracy(it: Sampled, asked: str, why: str) -> Verdict:
     if it.varied:
-        return Verdict(state="can", reason="right answers are not rewarded by this recipe")
+        return Verdict(state="can", reason=why)
     return Verdict(
         state="cannot",
         reason=f"within each group all rewards are equal ({asked})",
@@ -197,17 +218,7 @@ def lines(facts: Mapping[str, Any], config: ZeroConfig, rate: float | None) -> l
                 f"{it['parsed'] / n:.0%} have an answer part, {it['formatted'] / n:.0%} the asked form; "
                 f"{it['cut'] / n:.0%} were cut",
             ),
-            (
-                "right",
-                f"{it['right'] / max(1, n - it['failed']):.0%} "
-                f"[{it['right_low']:.0%}, {it['right_high']:.0%}]",
-            ),
-            (
-                "signal",
-                f"{it['informative']} of {groups} groups hold both right and other answers: "
-                f"{it['informative'] / groups:.0%} "
-                f"[{it['informative_low']:.0%}, {it['informative_high']:.0%}]",
-            ),
+            *_rightness(it),
             ("length", f"mean {it['tokens_mean']:.0f} tokens, 95% within {it['tokens_p95']}"),
             ("cost", _cost(it["tokens_mean"], config, rate)),
         ]
@@ -219,6 +230,35 @@ def lines(facts: Mapping[str, Any], config: ZeroConfig, rate: float | None) -> l
     for label, text in said:
         shown += fold(text, " " * 16, first=f"  {label:<14}")
     return shown
+
+
+def _rightness(it: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines about right answers, where there can be any; stored facts may be older than open prompts."""
+    opened, groups = it.get("open_answers", 0), it["questions"] - it.get("open_questions", 0)
+    said = []
+    if groups:
+        graded = max(1, it["answers"] - it["failed"] - opened)
+        said = [
+            (
+                "right",
+                f"{it['right'] / graded:.0%} [{it['right_low']:.0%}, {it['right_high']:.0%}]",
+            ),
+            (
+                "signal",
+                f"{it['informative']} of {groups} groups hold both right and other answers: "
+                f"{it['informative'] / groups:.0%} "
+                f"[{it['informative_low']:.0%}, {it['informative_high']:.0%}]",
+            ),
+        ]
+    if opened:
+        said.append(
+            (
+                "open",
+                f"{it['open_questions']} questions have no right answer; rewards differ in "
+                f"{it['open_varied']} of their groups",
+            )
+        )
+    return said
 
 
 def _cost(mean: float, config: ZeroConfig, rate: float | None) -> str:

@@ -146,6 +146,9 @@ def _finish(
 
     console.close()  # the panel stays as it is; what follows stands below it
     found = summary.summary(run_folder.root, folder.name)
+    if run.state.ended:
+        found["ended"] = run.state.ended
+        console.note(run.state.ended)
     files.write_json(folder / summary.SUMMARY, found)
     summary.show(run_folder.root, found, console, folder.name)
     final = folder / "checkpoints" / step_name(run.state.step)
@@ -153,4 +156,5 @@ def _finish(
     if folder.name == "zero":
         summary.show_next(run_folder.root, recipe, console)
     best = step_name(max(run.state.best_step, 0))
-    return {"step": run.state.step, "checkpoint": final.name, "best": best}
+    facts = {"step": run.state.step, "checkpoint": final.name, "best": best}
+    return facts | ({"ended": run.state.ended} if run.state.ended else {})

@@ -49,6 +49,10 @@ class State:
     best_step: int = -1
     best_score: float = -1.0
     """Held-out pass@1 of the best checkpoint so far."""
+    recent: list[float] = field(default_factory=list)
+    """What the plateau is looked for in: one value a step, two windows at most."""
+    ended: str = ""
+    """Why the stage ended before its last step; "" if it did not."""
     alerts: dict[str, Any] = field(default_factory=dict)
     """Memory of the alerts."""
 

@@ -19,7 +19,7 @@ from aha.train.run import Run
 
 
 def train(run: Run) -> None:
-    """Take `config.steps` optimizer steps, evaluating and saving on the way.
+    """Take `config.steps` optimizer steps, or fewer if a plateau ends it, evaluating and saving on the way.
 
     Raises:
         Stopped: the user asked for it; a checkpoint was written first.
@@ -30,11 +30,12 @@ def train(run: Run) -> None:
         run.evaluate()
         run.write_metrics()
         run.checkpoint()
-    while state.step < config.steps:
+    while not run.over:
         groups = run.rollout_phase()
         learn(run, groups)
         run.engine.load(state.step)
-        last = state.step >= config.steps
+        run.look_for_plateau()
+        last = run.over
         if last or run.due(config.eval_every):
             run.evaluate()
         run.write_metrics()

@@ -33,7 +33,7 @@ from aha.rewards.workers import GraderPool
 from aha.rollout.collect import Score, collect
 from aha.rollout.engine import SamplingParams
 from aha.rollout.local.engine import LocalEngine
-from aha.train import checkpoint
+from aha.train import checkpoint, plateau
 from aha.train.checkpoint import State
 from aha.train.credit import flat, to_samples
 from aha.train.reference import Reference
@@ -88,18 +88,32 @@ class Run:
     """Does it go on from a checkpoint?"""
     stop: Stopping
     """Says whether the user asked to stop."""
+    early_score: Score | None = None
+    """Scores before preference rewards count (`preference_share`); None: they always do."""
     lint: Sequence[str] = ()
     """What may go wrong with the template."""
     _rows: list["_Row"] = field(default_factory=list)
     _times: dict[str, float] = field(default_factory=dict)
     _phase: dict[str, float] = field(default_factory=dict)
     _improved: bool = False
+    _paying: bool = True
+    """Did preference rewards count in this phase?"""
     _last: float = field(default_factory=time.perf_counter)
 
     @cached_property
     def several_areas(self) -> bool:
         """Do the questions come from more than one area? Then each has its own metrics."""
         return len({area(question.prompt) for question in self.questions}) > 1
+
+    @cached_property
+    def rightness(self) -> bool:
+        """Has any question a right answer? Else reward is all there is to go by."""
+        return any(question.prompt.kind != "open" for question in self.questions)
+
+    @property
+    def over(self) -> bool:
+        """Is this the last step, or has a plateau ended the stage?"""
+        return self.state.step >= self.config.steps or bool(self.state.ended)
 
     # -- the verbs of the loop ----------------------------------------------------------------------
 
@@ -110,6 +124,7 @@ class Run:
             RunError: the share of answers our graders failed on is above `max_grader_failures`.
         """
         config, state = self.config, self.state
+        self._paying = state.step >= config.preference_from
         size = config.prompts_per_step * config.minibatches
         asked, state.cursor = self.order.take(size, state.cursor)
         groups = self._collect(asked, 0)
@@ -138,6 +153,10 @@ class Run:
         )
         if self.several_areas:
             values |= step_metrics.by_area(groups)
+        if config.preferences:
+            values |= step_metrics.opinions(groups, config.preferences)
+            values["preference/weight"] = float(self._paying)
+        self._remember(groups, values["reward/mean"])
         found = suspects.find(groups, *self.tags)
         values |= suspects.as_metrics(found)
         values |= result.metrics
@@ -184,6 +203,26 @@ class Run:
                 f"weights (bound zero.max_gap={self.config.max_gap}). Use model.dtype='float32', or "
                 "raise the bound if you know why"
             )
+
+    def look_for_plateau(self) -> None:
+        """At the end of a window: does it still rise? If not, the state says why the stage is over."""
+        config, state = self.config, self.state
+        window = config.plateau_window
+        if not window or not self.due(window):
+            return
+        found = plateau.means(state.recent, window)
+        if found is None:
+            return
+        before, now = found
+        self._rows[-1].values["plateau/gain"] = now - before
+        if plateau.stands_still(before, now, config.plateau_gain) and state.step < config.steps:
+            what = "accuracy" if self.rightness else "reward"
+            gain, step = config.plateau_gain, state.step
+            state.ended = plateau.sentence(
+                before, now, window=window, gain=gain, what=what, step=step
+            )
+            self.event("plateau", step=step, before=before, now=now, what=what)
+            self.console.note(state.ended)
 
     def evaluate(self) -> None:
         """Held-out evaluation of the present weights; remembers the best."""
@@ -276,6 +315,13 @@ class Run:
 
     # -- parts ----------------------------------------------------------------------------------------
 
+    def _remember(self, groups: Sequence[Group], reward: float | None) -> None:
+        """One value of a step for the plateau; none while preference rewards are still to come."""
+        window = self.config.plateau_window
+        value = step_metrics.accuracy(groups) if self.rightness else reward
+        if window and self._paying and value is not None:
+            self.state.recent = plateau.kept(self.state.recent, value, window)
+
     def _collect(self, asked: Sequence[int], attempt: int) -> list[Group]:
         start = time.perf_counter()
         total = len(asked) * self.config.group_size
@@ -287,7 +333,7 @@ class Run:
             return collect(
                 self.engine,
                 self.graders,
-                self.score,
+                self.score if self._paying or self.early_score is None else self.early_score,
                 [self.questions[i] for i in asked],
                 self.config.group_size,
                 self._stream(),

@@ -97,6 +97,10 @@ def late(step, since=20):
         ("empty_thinking", lambda s: {"suspect/empty/share": 0.3} if late(s) else {}),
         ("echo", lambda s: {"suspect/echo/share": 0.3} if late(s) else {}),
         (
+            "flattery",  # the score climbs, what is true of the same answers sinks
+            lambda s: {"opinion/rm/score": 0.1 * s, "opinion/rm/truth": 0.8 - 0.005 * s},
+        ),
+        (
             "length_jump",
             lambda s: {
                 "rollout/tokens/mean": 250.0 if late(s) else 100.0,
@@ -132,6 +136,12 @@ def test_each_rule_sees_its_trouble_and_only_that(kind, change):
         lambda s: {"grade/unparsed/share": 0.4} if s == 9 else {},
         lambda s: {"reward/mean": 0.0, "reward/std": 0.0} if s == 9 else {},
         lambda s: {"rate/rollout_tokens_per_s": 100.0} if s == 9 else {},
+        # a score that rises with the truth, one that rises alone, noise of both
+        lambda s: {"opinion/rm/score": 0.1 * s, "opinion/rm/truth": 0.5 + 0.005 * s},
+        lambda s: {"opinion/rm/score": 0.1 * s, "opinion/rm/truth": 0.5},
+        lambda s: {"opinion/rm/score": s * 7 % 5, "opinion/rm/truth": (s * 3 % 4) / 4},
+        # without the truth beside it nothing is said
+        lambda s: {"opinion/rm/score": 0.1 * s},
         # answers get short because the model has learned to stop: accuracy rises
         lambda s: {"rollout/terminated_tokens/mean": 20.0 if late(s) else 100.0},
         # held-out falls within the noise of the best

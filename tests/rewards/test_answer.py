@@ -3,6 +3,7 @@
 import pytest
 
 from aha.rewards.answer import extract, last_box
+from aha.rewards.code import find_program
 from aha.rewards.grade import grade
 
 THOUGHT = "<think>so 5 and \\boxed{5}</think>"
@@ -158,3 +159,25 @@ def test_answers_in_sentences(gold, response, right):
 def test_a_box_with_unmatched_escapes():
     assert last_box("\\boxed{\\left\\{ 1 \\right.} x").text == "\\left\\{ 1 \\right."
     assert last_box("no box") is None
+
+
+@pytest.mark.parametrize(
+    "response, wanted",
+    [
+        ("<think>5 \\boxed{5}</think>\n\nIt is \\boxed{7}.", "7"),
+        ("so \\boxed{5}</think> \\boxed{7}", "7"),  # after a prefilled tag
+        ("<think>\n\n</think>\n\n\\boxed{7}", "7"),
+        ("<think>a</think> <answer>\\boxed{7}</answer>", "7"),
+        ("<think>a</think> <answer>7</answer>", None),  # the tag says nothing without its name
+        ("<think>a</think> it is 7", None),
+        ("<think>a \\boxed{7}", None),
+    ],
+)
+def test_chat_style_takes_the_box_of_the_summary(response, wanted):
+    assert extract(response, answer_tag="").text == wanted
+
+
+def test_programs_in_chat_style_stand_in_the_last_block():
+    """`<>` is no tag: SQL and old Python write it."""
+    text = "<think>a</think>\n\nif a <> b:\n```python\nprint(1)\n```\nDone."
+    assert find_program(text, answer_tag="").text == "print(1)\n"

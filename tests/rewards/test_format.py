@@ -58,10 +58,45 @@ def test_refused(text):
     assert format_reward(text) == 0.0
 
 
-def test_chat_style_has_no_answer_tag():
-    assert format_reward("<think>a</think>\n\nb", answer_tag="") == 1.0
-    for text in ("<think>a</think>", "<think>a</think> \n", "<think></think>b", "b", "<think>a b"):
-        assert format_reward(text, answer_tag="") == 0.0
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>a</think>b",
+        "<think>\na\n</think>\n\nThe answer is \\boxed{2}.",
+        "\n <think>a</think>b \n",
+        "<think>a < b</think>c > d",
+        "<think>\n" + "a\n</think>\n\nb",  # the tag was prefilled
+        GOOD,  # without an answer tag, `<answer>` is text like any other
+        "<think>a<answer>x</answer></think>b",
+    ],
+)
+def test_accepted_in_chat_style(text):
+    assert format_reward(text, answer_tag="") == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "b",
+        "<answer>b</answer>",
+        "<think>a b",
+        "<think>a</think>",
+        "<think>a</think> \n",
+        "<think></think>b",
+        "<think>\n\n</think>\n\nb",  # an answer without thinking
+        "a</think>b",
+        "x<think>a</think>b",
+        "<think>a</think>b<think>c</think>d",
+        "<think>a</think>b</think>c",
+        "<think>a<think>b</think>c",
+        "<think>\n" + "<think>a</think>b",  # prefilled, and written again
+        "<THINK>a</THINK>b",
+        "<think >a</think>b",
+    ],
+)
+def test_refused_in_chat_style(text):
+    assert format_reward(text, answer_tag="") == 0.0
 
 
 def test_other_tag_names():

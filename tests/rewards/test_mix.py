@@ -8,8 +8,9 @@ import pytest
 from aha.data.areas import AREAS, area
 from aha.errors import ConfigError, RunError
 from aha.records import Grade, Prompt, Rendered, Rollout
-from aha.rewards.mix import Lengths, Mix, Tables, check_domains, overlong_penalty
-from aha.rewards.named import REWARDS
+from aha.rewards.grade import OPEN
+from aha.rewards.mix import Lengths, Mix, Tables, check_domains, check_open, overlong_penalty
+from aha.rewards.named import REWARDS, Reward
 
 GOOD = "a</think><answer>b</answer>"
 RIGHT = Grade(status="correct", score=1.0)
@@ -269,3 +270,58 @@ def test_what_a_function_gets_is_plain(functions, tmp_path):
     assert given["answer"] == given["solution"] == given["gold"] == ["42"]
     assert given["level"] == [3]
     assert given["prompts"] == given["question"] == ["What is it?"]
+
+
+# -- prompts without a right answer, and preference rewards that come later ------------------------------
+
+LIKED = {"liked": Reward(lambda judged: float(len(judged.text)))}
+
+
+def test_where_nothing_can_be_right_accuracy_pays_nothing_and_the_rest_does():
+    mix = Mix({"accuracy": 1.0, "format": 0.5, "liked": 0.1}, more=LIKED)
+    scored = score(mix, GOOD, OPEN, prefill="<think>", kind="open")
+    assert scored.parts == {"format": 1.0, "liked": len("<think>" + GOOD)}
+    assert scored.valid
+    only = score(Mix({"accuracy": 1.0}), GOOD, OPEN, kind="open")
+    assert (only.valid, only.parts) == (False, {})  # no reward of 0: no reward
+
+
+def test_where_nothing_can_be_right_a_short_answer_is_not_a_wrong_one():
+    mix = Mix({"length": 1.0})
+    rollouts = [rollout("a", 0, [1]), rollout("b", 1, [1] * 3)]
+    group = mix.score(question(kind="open"), rollouts, [OPEN, OPEN])
+    assert [s.reward for s in group.scored] == [0.5, -0.5]  # as for two right ones
+
+
+def test_before_preference_rewards_count_they_are_not_asked_for():
+    asked = []
+
+    def liked(judged):
+        asked.append(judged.text)
+        return 5.0
+
+    tables = Tables(rewards={"accuracy": 1.0}, by_domain={"helpful": {"liked": 1.0, "format": 0.5}})
+    mix = Mix(tables, more={"liked": Reward(liked)})
+    early = mix.without({"liked"})
+    for kind in ("math", "open"):
+        scored = score(early, GOOD, RIGHT, prefill="<think>", domain="helpful", kind=kind)
+        assert (scored.parts, scored.reward, asked) == ({"format": 1.0}, 0.5, [])
+    assert score(early, GOOD).reward == 1.0  # other problems: as ever
+    full = score(mix, GOOD, RIGHT, prefill="<think>", domain="helpful")
+    assert (full.parts, len(asked)) == ({"liked": 5.0, "format": 1.0}, 1)
+
+
+def test_open_prompts_that_earn_nothing_are_refused_and_form_alone_is_told():
+    def prompts(*domains):
+        return [Prompt(id=d, question="?", gold="", kind="open", domain=d) for d in domains]
+
+    tables = Tables(
+        rewards={"accuracy": 1.0, "format": 1.0},
+        by_domain={"helpful": {"liked": 1.0}, "harmless": {"accuracy": 1.0, "format": 0.0}},
+    )
+    assert check_open(tables, prompts("helpful")) == []
+    [said] = check_open(tables, prompts("helpful", "general"))
+    assert "area general earn only accuracy, format" in said
+    with pytest.raises(ConfigError, match=r"only accuracy is paid.*rewards_for\.harmless"):
+        check_open(tables, prompts("harmless"))
+    assert check_open(tables, [Prompt(id="p", question="?", gold="1", domain="harmless")]) == []

@@ -69,7 +69,8 @@ def test_chinese_needs_no_spaces():
 def test_any_text_has_a_verdict(text):
     for gold in (HOWTO, EXACT, HARM):
         verdict = grade("talk", gold, text)
-        assert not verdict.failed and 0 <= verdict.score <= 1
+        assert not verdict.failed
+        assert 0 <= verdict.score <= 1
 
 
 def test_a_huge_answer_is_refused_unread():

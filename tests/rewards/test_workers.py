@@ -316,3 +316,13 @@ def test_a_worker_that_has_grown_is_replaced(monkeypatch, tmp_path):
         }
         assert verdicts["bomb"].reason == "grader_failed: MemoryError"
         assert (pool.retired, pool.retried) == (3, 1)  # the bomb is tried in a fresh worker, once
+
+
+@pytest.mark.parametrize("text", ["", "plain", "<think>still open", "\ud800\0", "x" * 1_000_000])
+def test_what_has_no_right_answer_is_neither_right_nor_wrong(text):
+    """Of any answer, without a worker, however long the reference for judges is."""
+    with GraderPool(workers=1) as pool:
+        pool.submit("a", "open", "reference " * 10_000, text)
+        [(_, grade)] = pool.drain()
+        assert pool.judged == 0
+    assert (grade.status, grade.graded, grade.failed) == ("open", False, False)
