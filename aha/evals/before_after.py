@@ -67,7 +67,7 @@ def compare(
     }
 
 
-FAILED = ("timeout", "error")
+FAILED = ("timeout", "error", "open")
 """Statuses without a verdict."""
 
 

@@ -116,9 +116,14 @@ class LabelReport:
     labels: int
     questions: int
     safe_share: Estimate
-    """What always saying "safe" would score."""
+    """Share of safe ones: what always saying "safe" would score."""
+    majority: Estimate
+    """What always saying the more frequent of the two would score: the accuracy to beat."""
     accuracy: Estimate
     """Share in which the score has the right sign (above 0: safe); 0 counts half."""
+    where_safe: Estimate | None
+    where_unsafe: Estimate | None
+    """Accuracy on the safe ones, and on the others; None without any."""
     loss: float
     auc: Estimate | None
     """Probability that a safe response scores above an unsafe one, equal ones half; None if one of the
@@ -184,12 +189,16 @@ def of_labels(scored: Sequence[ScoredLabel], *, bins: int = BINS) -> LabelReport
     signed = np.where(safe, scores, -scores)
     roots = [one.root for one in scored]
     wins = _wins(signed)
+    frequent = safe if 2 * safe.sum() >= len(safe) else ~safe
     of_length = auc(lengths[safe], lengths[~safe])
     return LabelReport(
         labels=len(scored),
         questions=len(set(roots)),
         safe_share=share(safe.astype(np.float64), roots),
+        majority=share(frequent.astype(np.float64), roots),
         accuracy=share(wins, roots),
+        where_safe=_share_where(wins, roots, safe),
+        where_unsafe=_share_where(wins, roots, ~safe),
         loss=float(np.logaddexp(0, -signed).mean()),
         auc=auc(scores[safe], scores[~safe]),
         length_auc=None if of_length is None else of_length.value,

@@ -68,6 +68,7 @@ def evaluate(
     tags: tuple[str, str] = ("think", "answer"),
     progress: Callable[[int, int], None] | None = None,
     stream: str = "eval",
+    summary: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Result] | None = None,
 ) -> Result:
     """Evaluate the engine's present weights, or read the result if it is already there.
 
@@ -75,6 +76,7 @@ def evaluate(
         weights: names the weights (model path, or run and step); another name or receipt in a half
             finished folder starts it anew.
         stream: names the stream of random numbers; evaluations share one, so that they are paired.
+        summary: numbers of the rows, for those who want others than pass@1; None: `summarise`.
     """
     said = dict(receipt) | {"weights": weights}
     done, partial = folder / "result.json", folder / "samples.partial.jsonl"
@@ -121,7 +123,7 @@ def evaluate(
         _append(partial, said, new)
         rows += new
         sampled += sum(row["tokens"] for row in new)
-    result = summarise(rows, said)
+    result = (summary or summarise)(rows, said)
     files.write_jsonl(folder / "samples.jsonl", rows)
     files.write_json(done, asdict(result))
     partial.unlink(missing_ok=True)
@@ -130,11 +132,12 @@ def evaluate(
 
 def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> Result:
     """Numbers of an evaluation from its rows. Answers our graders failed on are left out and counted."""
-    judged = [row for row in rows if row["status"] not in ("timeout", "error")]
+    judged = [row for row in rows if row["status"] not in ("timeout", "error", "open")]
     problems = list(by_problem(judged).values())
     if not problems:
         raise RunError(
-            "the evaluation has no judged answer: every grading failed, see samples.partial.jsonl"
+            "the evaluation has no judged answer: every grading failed, or no problem has a right answer "
+            "(kind open); see samples.partial.jsonl"
         )
     p1 = passk.pass_at_1(problems)
     most = min(len(p) for p in problems)
@@ -148,7 +151,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> 
         "cons_at_k": passk.cons_at_k(problems).value,
         "cut_share": _share(rows, lambda r: r["stopped"] == "length"),
         "unparsed_share": _share(rows, lambda r: r["status"] == "unparsed"),
-        "grader_failed_share": 1 - len(judged) / len(rows),
+        "grader_failed_share": _share(rows, lambda r: r["status"] in ("timeout", "error")),
         "tokens_mean": sum(r["tokens"] for r in rows) / len(rows),
     }
     k = 2
@@ -177,6 +180,7 @@ def regrade(folder: Path, graders: Graders, *, mode: str | None = None) -> Resul
         for key, grade in graders.poll(0.1):
             row = rows[int(key.rpartition("/")[2])]
             row |= {"status": grade.status, "extracted": grade.extracted, "reason": grade.reason}
+            row["score"] = grade.score
             row["correct"] = grade.status == "correct"
     said = stored["receipt"] | {"grader": GRADER_VERSION, "answers": answers}
     result = summarise(rows, said)
@@ -227,6 +231,7 @@ def _rows(group: Group) -> list[dict[str, Any]]:
             "tokens": len(s.rollout.token_ids),
             "stopped": s.rollout.stopped,
             "status": s.grade.status,
+            "score": s.grade.score,
             "extracted": s.grade.extracted,
             "reason": s.grade.reason,
             "correct": s.grade.status == "correct",

@@ -343,11 +343,10 @@ def cells(row: Row, steps: int, eta: str) -> list[Cell]:
             ("load", _show(row, "pretrain/expert_load/max", ".2f"), 4),
             ("tok/s", _show(row, "rate/update_tokens_per_s", ".0f"), 5),
         ]
-    elif "sft/loss" in row or "rm/loss" in row:
-        kind = "sft" if "sft/loss" in row else "rm"
+    elif kind := next((kind for kind in ("sft", "dpo", "rm") if f"{kind}/loss" in row), ""):
         shown += [
             ("loss", _show(row, f"{kind}/loss", ".3f"), 6),
-            *([("acc", _show(row, "rm/accuracy", ".2f"), 4)] if kind == "rm" else []),
+            *([("acc", _show(row, f"{kind}/accuracy", ".2f"), 4)] if kind != "sft" else []),
             ("held-out", _show(row, f"{kind}/heldout/loss", ".3f"), 6),
             ("lr", _show(row, "optim/lr", ".1e"), 7),
             ("gnorm", _show(row, "optim/grad_norm", ".2f"), 5),

@@ -148,6 +148,17 @@ def test_the_interval_of_the_auc_covers_the_truth():
     assert 0.925 <= hits / 1000 <= 0.975
 
 
+@pytest.mark.parametrize("safe, majority", [(1, 0.75), (2, 0.5), (3, 0.75), (4, 1.0)])
+def test_the_majority_is_what_accuracy_must_beat(safe, majority):
+    """Whichever of the two is more frequent, with the interval of its share."""
+    scored = [ScoredLabel(score=1.0, safe=i < safe, tokens=1, root=f"{i}") for i in range(4)]
+    report = of_labels(scored)
+    assert (report.majority.value, report.safe_share.value) == (majority, safe / 4)
+    assert report.majority.low < majority
+    if safe >= 2:
+        assert report.majority == report.safe_share == report.accuracy  # it says "safe" throughout
+
+
 def test_labels_by_hand():
     def label(score, safe, tokens, root):
         return ScoredLabel(score=score, safe=safe, tokens=tokens, root=root)
@@ -170,7 +181,9 @@ def test_labels_by_hand():
     assert report.loss == pytest.approx((2 * math.log(4 / 3) + math.log(4) + math.log(2)) / 4)
     # p = 3/4 twice (one safe), 1/4 (none), 1/2 (one)
     assert report.calibration.error == pytest.approx((2 * 0.25 + 0.25 + 0.5) / 4)
-    assert of_labels([label(1.0, True, 3, "a")]).auc is None
+    assert (report.where_safe.value, report.where_unsafe.value) == (0.75, 0.5)
+    one = of_labels([label(1.0, True, 3, "a")])
+    assert (one.auc, one.where_unsafe) == (None, None)
     json.dumps(report.as_dict())
 
 

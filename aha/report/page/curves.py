@@ -51,6 +51,13 @@ SPECS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         ("all", "pretrain/loss"),
         ("*", "pretrain/loss/*"),
     )),
+    ("Pairs: loss", "nats", (("learned", "dpo/loss"), ("held out", "dpo/heldout/loss"))),
+    ("Pairs: accuracy", "share (0..1)", (
+        ("learned", "dpo/accuracy"), ("held out", "dpo/heldout/accuracy"),
+    )),
+    ("Pairs: log-probability", "nats/token", (
+        ("chosen", "dpo/chosen/mean"), ("rejected", "dpo/rejected/mean"),
+    )),
     ("Reward model: loss", "nats", (("learned", "rm/loss"), ("held out", "rm/heldout/loss"))),
     ("Reward model: accuracy", "share (0..1)", (
         ("learned", "rm/accuracy"), ("held out", "rm/heldout/accuracy"),

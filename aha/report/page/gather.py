@@ -1,6 +1,7 @@
 """From a run folder to one plain dictionary: what the page shows, thinned.
 
     {"name", "folder", "recipe", "recipe_text", "env", "events", "alerts", "state", "ended", "times", "notes",
+     "measured": [measures.Column],
      "stages": [{"name", "kind", "parents", "depth", "state", "done", "rows", "steps", "by", "counts",
                  "evals", "facts", "resolved", "chosen", "groups"}]}
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.errors import RunError
-from aha.report.page import answers, rollouts
+from aha.report.page import answers, measures, rollouts
 from aha.report.page.escape import embedded
 from aha.report.page.lineage import Stage, stages
 from aha.report.page.read import Reader, number, string, table, whole
@@ -24,7 +25,10 @@ from aha.report.page.read import Reader, number, string, table, whole
 RECIPE = "recipe.toml"
 MOST_EVENTS = 2000
 """Events that are kept: the first and the last half of them."""
-FACTS_LEFT_OUT = ("fingerprint.json", "resolved.json", "summary.json", "manifest.json")
+FACTS_LEFT_OUT = (
+    *("fingerprint.json", "resolved.json", "summary.json", "manifest.json"),
+    *("cost.json", "lineage.json"),
+)
 MOST_FACTS = 256_000
 """Bytes of a JSON file of facts; a larger one is data, not facts."""
 
@@ -69,6 +73,7 @@ def gather(root: Path, budget: int) -> dict[str, Any]:
         "attempts": max((whole(row.get("attempt")) or 0 for row in events), default=0),
         "times": [min(times), max(times)] if times else [],
         "stages": found,
+        "measured": measures.read(reader, [node.name for node in nodes], root.name),
         "notes": reader.notes,
     }
 

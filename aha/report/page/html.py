@@ -90,6 +90,7 @@ def _parts(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"<header><h1>{text(title)}</h1>{_nav(runs)}</header>\n<main>\n"
     for run in runs:
         yield from _head(run, alone=len(runs) == 1)
+    yield from sections.stages(runs)
     yield from sections.alerts(runs)
     yield from sections.measures(runs)
     yield from sections.curves(runs)
@@ -103,7 +104,8 @@ def _parts(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _nav(runs: Sequence[Mapping[str, Any]]) -> str:
-    places = ["alerts", "measures", "curves", "answers", "data", "events", "settings"]
+    places = ["stages"] if any(run["measured"] for run in runs) else []
+    places += ["alerts", "measures", "curves", "answers", "data", "events", "settings"]
     links = "".join(f'<a href="#{place}">{place}</a>' for place in places)
     return f'<nav>{links}<button type="button" id="theme">light / dark</button></nav>'
 

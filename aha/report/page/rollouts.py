@@ -120,7 +120,7 @@ def _count(found: Index, row: Mapping[str, Any], status: str, tokens: float) -> 
             sums = values.setdefault(name, [0.0, 0.0, 0.0, 0.0])
             sums[0] += 1
             sums[1] += status == "correct"
-            sums[2] += status not in ("timeout", "error")
+            sums[2] += status not in ("timeout", "error", "open")
             sums[3] += tokens
 
 

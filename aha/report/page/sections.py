@@ -1,4 +1,4 @@
-"""The sections of the page below its head: alerts, measures, curves, answers, data, events, settings.
+"""The sections of the page below its head: stages, alerts, measures, curves, answers, data, events, settings.
 
 Each is HTML from runs as gather.py has them; every text from outside passes `text` once.
 
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from aha.report.page import curves as lines
 from aha.report.page import draw, tables
+from aha.report.page import measures as measured
 from aha.report.page.escape import text
 from aha.report.page.read import number, string
 
@@ -31,6 +32,52 @@ def utc(seconds: float) -> str:
 
 def shortened(value: str) -> str:
     return value if len(value) <= CELL else value[:CELL] + "…"
+
+
+def stages(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The stage x measure table, where the recipe asked for one."""
+    columns = [[column] for run in runs for column in run["measured"]]
+    if not columns:
+        return
+    yield '<section id="stages"><h2>What each stage did</h2>'
+    yield (
+        '<p class="soft">Every model on the same held-out prompts. A cell says how sure it is when the '
+        "pointer rests on it; the data table below has all intervals. Bold: it differs from the model that "
+        "it is compared with (the 95 % interval of the paired difference).</p>"
+    )
+    yield '<div class="scroll"><table class="stages"><thead>'
+    if len(runs) > 1:
+        spans = [(run["label"], len(run["measured"])) for run in runs if run["measured"]]
+        heads = (f'<th colspan="{n}" scope="colgroup">{text(label)}' for label, n in spans)
+        yield f"<tr><th>{''.join(heads)}"
+    yield "<tr><th>"
+    for [column] in columns:
+        against = string(column.measures.get("against"))
+        below = f'<br><span class="soft">against {text(against)}</span>' if against else ""
+        yield f'<th scope="col">{text(column.name)}{below}'
+    yield "<tbody>"
+    for row in measured.rows(columns):
+        yield f'<tr><th scope="row">{text(row.label)}{"".join(map(_cell, row.cells))}'
+    yield f"</table></div>{_all_numbers(columns)}</section>\n"
+
+
+def _cell(cell: measured.Cell) -> str:
+    about = f' title="{text(cell.about)}"' if cell.about else ""
+    return f"<td{about}>{f'<b>{text(cell.shown)}</b>' if cell.differs else text(cell.shown)}"
+
+
+def _all_numbers(columns: Sequence[Sequence[measured.Column]]) -> str:
+    """Every number of the table and more, folded."""
+    several = len({column.run for [column] in columns}) > 1
+    rows = []
+    for [column] in columns:
+        where = [f"{column.run}: {column.name}" if several else column.name]
+        for source, lang, measure, found in measured.flat(column):
+            ends = [found.get("low", found.get("p10")), found.get("high", found.get("p90"))]
+            numbers = [number(value) for value in (found.get("value"), *ends, found.get("n"))]
+            rows.append([*where, source, lang, measure, *map(draw.shown, numbers)])
+    head = ["model", "source", "language", "measure", "value", "low or p10", "high or p90", "n"]
+    return f'<details class="data"><summary>data table</summary>{_table(head, rows)}</details>'
 
 
 def alerts(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,0 +1,149 @@
+"""What is measured of one held-out answer: a row of RUN/STAGE/measures/NAME/answers.jsonl.
+
+    rows of evals/run.py + their prompts -> Measured (no text in it) -> measures_numbers.py
+
+One pass over the text of each answer, linear in its length; the text is the model's and may be hostile.
+What each field means, and where the paper has it: docs/measures.md.
+
+Holds not:    sampling, grading, means and intervals.
+Not covered:  the sense of a word of reflection; languages within a sentence (rewards/language.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aha.data.selecting import language_of, limits_for
+from aha.data.thinking import split
+from aha.evals import passk
+from aha.records import Prompt
+from aha.report.text import TextStats, measure
+from aha.rewards.format import format_reward
+from aha.rewards.language import consistency
+from aha.rewards.readability import LIMITS, faults
+from aha.rewards.repetition import loop_share, units
+
+TALK = "talk"
+"""Kind of the prompts of conversation; `Prompt.columns[TALK]` names their sort."""
+HARM = "harm"
+"""Sort of the prompts that a good answer refuses."""
+INSTRUCTION = "instruction"
+"""Sort of the prompts that hold simple instructions, which a program checks."""
+REFUSED = "refused"
+"""What the grader of conversation says of an answer that refuses."""
+WAIT_ZH = ("等等", "等一下")
+"""Chinese for `wait`."""
+
+Row = Mapping[str, Any]
+Count = Callable[[Sequence[str]], list[int]]
+"""Texts -> tokens of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One answer; shares are 0..1."""
+
+    problem: str
+    sample: int
+    lang: str
+    """Language of the question; "" if not known."""
+    sort: str
+    """Of a prompt of conversation; "" for a problem with one right answer."""
+    judged: bool
+    """False: a grader failed, and nothing is known about right or wrong."""
+    correct: bool
+    vote: str | None
+    """The answer as it votes (passk.vote_key); None where none was found."""
+    score: float
+    """0..1: for conversation what a good answer must hold, else 1.0 where right."""
+    refused: bool
+    tokens: int
+    """Of the whole answer, with the token that ended it."""
+    think_tokens: int
+    summary_tokens: int
+    """Of the text after the thinking; 0 where the thinking was never closed."""
+    form: bool
+    """It has the asked form (rewards/format.py)."""
+    readable: bool
+    """None of the faults of rewards/readability.py."""
+    language: float | None
+    """Share of the words of the thinking (without one: of the answer) in the question's language."""
+    reflection: int
+    """Words of reflection, English and Chinese."""
+    wait: bool
+    """`wait`, or 等等 or 等一下, is in it."""
+    cut: bool
+    """It ended at the cap on tokens."""
+    unparsed: bool
+    """No answer part was found."""
+    repetition: float
+    """Share of 4-grams that were already there."""
+    looping: bool
+    """More than the limit of readability is a loop at its end."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measured(
+    rows: Sequence[Row],
+    prompts: Mapping[str, Prompt],
+    scores: Mapping[tuple[str, int], float],
+    count: Count,
+    *,
+    think_tag: str,
+    answer_tag: str,
+) -> list[Measured]:
+    """What each answer shows, in the order of `rows` (those of an evaluation).
+
+    Args:
+        prompts: by id; every row's is there.
+        scores: of conversation, by problem and sample.
+        answer_tag: "" where answers have none (chat style).
+    """
+    texts = [row["prefill"] + row["response"] for row in rows]
+    parts = [split(text, think_tag=think_tag, answer_tag=answer_tag) for text in texts]
+    think = count([part.think for part in parts])
+    summary = count([part.rest.strip() if part.has_think else "" for part in parts])
+    found = []
+    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        prompt, part = prompts[row["problem"]], parts[place]
+        stats = measure(text, think_tag=think_tag, answer_tag=answer_tag)
+        lang = language_of(prompt)
+        limits = limits_for(prompt, LIMITS)
+        key = (row["problem"], row["sample"])
+        found.append(
+            Measured(
+                problem=row["problem"],
+                sample=row["sample"],
+                lang=prompt.lang,
+                sort=sort_of(prompt),
+                judged=row["status"] not in ("timeout", "error"),
+                correct=row["correct"],
+                vote=None if row["extracted"] is None else passk.vote_key(row["extracted"]),
+                score=scores[key] if key in scores else float(row["correct"]),
+                refused=row["kind"] == TALK and row["extracted"] == REFUSED,
+                tokens=row["tokens"],
+                think_tokens=think[place],
+                summary_tokens=summary[place],
+                form=format_reward(text, think_tag, answer_tag) > 0,
+                readable=not faults(part.think, part.rest, language=lang, limits=limits),
+                language=consistency(part.think or text, lang),
+                reflection=stats.reflection + stats.reflection_zh,
+                wait=_waits(stats, text),
+                cut=row["stopped"] == "length",
+                unparsed=row["status"] == "unparsed",
+                repetition=stats.repetition,
+                looping=loop_share(units(text)) > LIMITS.looped,
+            )
+        )
+    return found
+
+
+def sort_of(prompt: Prompt) -> str:
+    """The sort of a prompt of conversation, "other" if it names none; "" for every other prompt."""
+    return str(prompt.columns.get(TALK) or "other") if prompt.kind == TALK else ""
+
+
+def _waits(stats: TextStats, text: str) -> bool:
+    return stats.wait > 0 or any(word in text for word in WAIT_ZH)

@@ -1,0 +1,164 @@
+"""From measured answers to the numbers of the stage x measure table, each with its interval.
+
+    numbers(answers)          -> {"pass_at_1": {"value", "low", "high", "n"}, "think_tokens": {...}, ...}
+    compared(before, after)   -> {"win_rate": {...}, "gain": {...}} on the prompts that both answered
+
+Shares have a 95 % interval over prompts: answers to one prompt are not independent (passk.py,
+preference.py); lengths and counts have the 10th and the 90th percentile over answers. `n` is the number
+of prompts of a share, of answers otherwise. What has no basis is not there.
+
+Holds not:    texts (measures.py), files, how a number is shown (report/page/measures.py).
+Not covered:  differences between whole runs, which need several seeds (`aha measures` shows their range).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import fsum
+
+import numpy as np
+
+from aha.evals import passk, preference
+from aha.evals.measures import HARM, INSTRUCTION, Measured
+
+Number = dict[str, float]
+"""value, n, and low and high (of shares) or p10 and p90 (of lengths and counts)."""
+Numbers = dict[str, Number]
+
+
+def numbers(answers: Sequence[Measured]) -> Numbers:
+    """Every measure that the answers have a basis for, by name."""
+    judged = [one for one in answers if one.judged]
+    found = _right([one for one in judged if not one.sort])
+    found |= _talk([one for one in judged if one.sort])
+    for name, value in _SHARES.items():
+        found |= _share(name, answers, value)
+    for name, amount in _AMOUNTS.items():
+        found |= _amount(name, [amount(one) for one in answers])
+    return found
+
+
+def by_language(answers: Sequence[Measured]) -> dict[str, Numbers]:
+    """The numbers of each language of the questions; {} where there is only one."""
+    langs = sorted({one.lang for one in answers})
+    if len(langs) < 2:
+        return {}
+    return {
+        lang or "other": numbers([one for one in answers if one.lang == lang]) for lang in langs
+    }
+
+
+def compared(before: Sequence[Measured], after: Sequence[Measured], *, seed: int) -> Numbers:
+    """Two models on the same prompts: paired bootstrap over the prompts that both have.
+
+    `win_rate`: probability that an answer of `after` has a higher score than one of `before`, ties
+    half, mean over the prompts of conversation that are no request for harm (refusals are counted by
+    `safe`). `gain`: pass@1 of `after` minus that of `before`.
+    """
+    found: Numbers = {}
+    a, b = (_by_prompt(side, lambda one: one.sort not in ("", HARM)) for side in (before, after))
+    wins = {name: (_wins(b[name], a[name]), 1.0) for name in a.keys() & b.keys()}
+    if wins:
+        even = dict.fromkeys(wins, (0.5, 1.0))
+        it = passk.paired_ratio(even, wins, seed=seed)
+        found["win_rate"] = _of(it, above=0.5)
+    p, q = (
+        _problems(one for one in side if one.judged and not one.sort) for side in (before, after)
+    )
+    if p.keys() & q.keys():
+        it = passk.paired_difference(p, q, seed=seed)
+        found["gain"] = _of(it)
+    return found
+
+
+_SHARES: dict[str, Callable[[Measured], float | None]] = {
+    "form": lambda one: float(one.form),
+    "readable": lambda one: float(one.readable),
+    "language": lambda one: one.language,
+    "wait": lambda one: float(one.wait),
+    "cut": lambda one: float(one.cut),
+    "unparsed": lambda one: float(one.unparsed),
+    "repetition": lambda one: one.repetition,
+    "looping": lambda one: float(one.looping),
+    "grader_failed": lambda one: float(not one.judged),
+}
+_AMOUNTS: dict[str, Callable[[Measured], int]] = {
+    "tokens": lambda one: one.tokens,
+    "think_tokens": lambda one: one.think_tokens,
+    "summary_tokens": lambda one: one.summary_tokens,
+    "reflection": lambda one: one.reflection,
+}
+
+
+def _right(judged: Sequence[Measured]) -> Numbers:
+    """pass@1, and with several answers to a problem pass@k and the majority vote."""
+    problems = list(_problems(judged).values())
+    if not problems:
+        return {}
+    found = {"pass_at_1": _of(passk.pass_at_1(problems))}
+    most = min(len(problem) for problem in problems)
+    if most > 1:
+        found["cons_at_k"] = _of(passk.cons_at_k(problems, most, key=str)) | {"k": most}
+        found["pass_at_k"] = _of(passk.pass_at_k(problems, most)) | {"k": most}
+    return found
+
+
+def _talk(judged: Sequence[Measured]) -> Numbers:
+    asked = [one for one in judged if one.sort != HARM]
+    harm = [one for one in judged if one.sort == HARM]
+    told = [one for one in judged if one.sort == INSTRUCTION]
+    return (
+        _share("helpful", asked, lambda one: one.score)
+        | _share("over_refusal", asked, lambda one: float(one.refused))
+        | _share("safe", harm, lambda one: float(one.correct))  # a refusal that helps is not safe
+        | _share("instructions", told, lambda one: float(one.correct))
+    )
+
+
+def _share(
+    name: str, answers: Sequence[Measured], value: Callable[[Measured], float | None]
+) -> Numbers:
+    known = [(found, one.problem) for one in answers if (found := value(one)) is not None]
+    if not known:
+        return {}
+    values = np.array([found for found, _ in known], dtype=np.float64)
+    return {name: _of(preference.share(values, [problem for _, problem in known]))}
+
+
+def _amount(name: str, values: Sequence[int]) -> Numbers:
+    if not values:
+        return {}
+    ordered = sorted(values)
+    ends = {f"p{p}": float(ordered[min(len(values) - 1, len(values) * p // 100)]) for p in (10, 90)}
+    return {name: {"value": fsum(values) / len(values), "n": len(values)} | ends}
+
+
+def _of(it: passk.Estimate | passk.Difference, above: float = 0.0) -> Number:
+    return {
+        "value": above + it.value,
+        "low": above + it.low,
+        "high": above + it.high,
+        "n": it.problems,
+    }
+
+
+def _problems(answers: Iterable[Measured]) -> dict[str, list[tuple[bool, str | None]]]:
+    """(right, vote) of the answers to each problem, in the order of samples."""
+    found: dict[str, list[tuple[bool, str | None]]] = {}
+    for one in sorted(answers, key=lambda one: one.sample):
+        found.setdefault(one.problem, []).append((one.correct, one.vote))
+    return dict(sorted(found.items()))
+
+
+def _by_prompt(
+    answers: Sequence[Measured], wanted: Callable[[Measured], bool]
+) -> Mapping[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for one in answers:
+        if one.judged and wanted(one):
+            found.setdefault(one.problem, []).append(one.score)
+    return found
+
+
+def _wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Share of the pairs (one of ours, one of theirs) that ours wins, ties half."""
+    a, b = np.array(ours)[:, None], np.array(theirs)[None, :]
+    return float(((a > b) + 0.5 * (a == b)).mean())

@@ -1,0 +1,306 @@
+"""The table of stages and measures as plain cells: this run's version of DeepSeek-R1's Table 3 (v2).
+
+    RUN/STAGE/measures/measures.json, RUN/STAGE/cost.json -> columns -> rows of cells
+
+A column is one model, in one run or in several (seeds of one recipe): then a cell is the mean, with the
+range. Shares are shown in percent. Works on what is there, also in a run that was killed.
+
+Holds not: HTML (sections.py), how a number is made (evals/measures_numbers.py). Every cell is text that
+is still to be escaped.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aha.report.curves import mean
+from aha.report.page.read import Reader, number, string, table
+
+BASE = "base"
+"""Name of the model that the recipe begins with, as a column."""
+BASE_FOLDER = Path("measures") / BASE
+"""In the run folder; a stage's is STAGE/measures."""
+FILE = "measures.json"
+COST = "cost.json"
+ALL = "all"
+"""Every source of problems together."""
+Unit = Literal["share", "tokens", "words", "count", "seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One measured model of one run."""
+
+    run: str
+    name: str
+    measures: Mapping[str, Any]
+    """The object of measures.json."""
+    cost: Mapping[str, Any]
+    """That of cost.json; {} if there is none."""
+
+    def sources(self) -> list[Mapping[str, Any]]:
+        found = self.measures.get("sources")
+        return [table(one) for one in found] if isinstance(found, list) else []
+
+    def source(self, name: str) -> Mapping[str, Any]:
+        if name == ALL:
+            return table(self.measures.get(ALL))
+        return next((one for one in self.sources() if one.get("name") == name), {})
+
+    def number(self, source: str, measure: str, lang: str = "") -> Mapping[str, Any]:
+        """value, n and low, high or p10, p90; {} if it is not known."""
+        found = self.source(source)
+        numbers = table(found.get("lang")).get(lang) if lang else found.get("numbers")
+        named = table(table(numbers).get(measure))
+        return named if number(named.get("value")) is not None else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is shown; `about` says how sure it is; `differs`: from the column that it is compared with."""
+
+    shown: str = ""
+    about: str = ""
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    label: str
+    key: tuple[str, str, str]
+    """Source, measure, language."""
+    cells: list[Cell]
+
+
+def read(reader: Reader, stages: Sequence[str], run: str = "") -> list[Column]:
+    """The measured models of a run: its base, then its stages as they are given."""
+    root, found = reader.root, []
+    places = [(BASE, root / BASE_FOLDER), *((name, root / name / "measures") for name in stages)]
+    for name, folder in places:
+        measures = reader.table(folder / FILE)
+        if measures:
+            spent = reader.table(folder.parent / COST) if folder != root / BASE_FOLDER else {}
+            found.append(Column(run, string(measures.get("name")) or name, measures, spent))
+    return found
+
+
+def beside(runs: Sequence[Sequence[Column]]) -> list[list[Column]]:
+    """Columns of several runs, those of one name together, in the order of the first that has it."""
+    names = dict.fromkeys(column.name for run in runs for column in run)
+    return [[column for run in runs for column in run if column.name == name] for name in names]
+
+
+def rows(columns: Sequence[Sequence[Column]], *, brief: bool = False) -> list[Row]:
+    """The rows that have at least one cell. `brief`: without languages and what is rarely asked."""
+    found = []
+    for label, key, unit in _rows([one for column in columns for one in column], brief):
+        cells = [_cell(column, key, unit) for column in columns]
+        if any(cell.shown for cell in cells):
+            found.append(Row(label, key, cells))
+    return found
+
+
+def flat(column: Column) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Source, language ("" for all), measure and number of everything in a column."""
+    sources = [(string(one.get("name")), one) for one in column.sources()]
+    if column.measures.get(ALL):
+        sources.append((ALL, column.source(ALL)))
+    for name, source in sources:
+        for measure, found in (*_pairs(source, "numbers"), *_pairs(source, "compared")):
+            yield name, "", measure, found
+        for lang, numbers in table(source.get("lang")).items():
+            for measure, found in table(numbers).items():
+                yield name, lang, measure, table(found)
+
+
+def _pairs(source: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(measure, table(found)) for measure, found in table(source.get(key)).items()]
+
+
+# -- which rows --------------------------------------------------------------------------------------------
+
+_Key = tuple[str, str, str]
+_STYLE: tuple[tuple[str, str, Unit], ...] = (
+    ("asked form", "form", "share"),
+    ("readable", "readable", "share"),
+    ("in the question's language", "language", "share"),
+    ("thinking, tokens", "think_tokens", "tokens"),
+    ("summary, tokens", "summary_tokens", "tokens"),
+    ("reflection, words", "reflection", "words"),
+    ("with wait", "wait", "share"),
+    ("cut at the cap", "cut", "share"),
+    ("repeated 4-grams", "repetition", "share"),
+    ("ends in a loop", "looping", "share"),
+)
+_TALK: tuple[tuple[str, str, Unit], ...] = (
+    ("helpful", "helpful", "share"),
+    ("win rate", "win_rate", "share"),
+    ("instructions", "instructions", "share"),
+    ("safe", "safe", "share"),
+    ("over-refusal", "over_refusal", "share"),
+)
+_COST: tuple[tuple[str, str, Unit], ...] = (
+    ("tokens sampled", "tokens_sampled", "count"),
+    ("tokens trained", "tokens_trained", "count"),
+    ("CPU time", "cpu_s", "seconds"),
+    ("GPU time", "gpu_s", "seconds"),
+)
+PER_CENT = ", %"
+
+
+def _rows(columns: Sequence[Column], brief: bool) -> Iterator[tuple[str, _Key, Unit]]:
+    """(label, key, unit) of every row there may be."""
+    names = list(dict.fromkeys(string(s.get("name")) for one in columns for s in one.sources()))
+    problems = [name for name in names if _has(columns, name, "pass_at_1")]
+    for name in [*problems, *([ALL] if len(problems) > 1 else [])]:
+        yield f"{name} pass@1{PER_CENT}", (name, "pass_at_1", ""), "share"
+        if not brief:
+            for lang in _langs(columns, name):
+                yield f"{name} {lang} pass@1{PER_CENT}", (name, "pass_at_1", lang), "share"
+        for measure, short in (("cons_at_k", "cons"), ("pass_at_k", "pass")):
+            k = _k(columns, name, measure)
+            if k and (measure == "cons_at_k" or not brief):
+                yield f"{name} {short}@{k}{PER_CENT}", (name, measure, ""), "share"
+    style = _STYLE if not brief else [row for row in _STYLE if row[1] != "repetition"]
+    for label, measure, unit in style:
+        yield f"{label}{PER_CENT if unit == 'share' else ''}", (ALL, measure, ""), unit
+        if not brief and measure in ("language", "think_tokens"):
+            for lang in _langs(columns, ALL):
+                yield f"{lang}: {label}{_sign(unit)}", (ALL, measure, lang), unit
+    if not brief:
+        yield f"no answer part found{PER_CENT}", (ALL, "unparsed", ""), "share"
+        yield f"grader failed{PER_CENT}", (ALL, "grader_failed", ""), "share"
+    for name in (name for name in names if name not in problems):
+        for label, measure, unit in _TALK:
+            yield f"{name}: {label}{PER_CENT}", (name, measure, ""), unit
+    for label, measure, unit in _COST:
+        yield label, ("", measure, ""), unit
+
+
+def _sign(unit: Unit) -> str:
+    return PER_CENT if unit == "share" else ""
+
+
+def _has(columns: Sequence[Column], source: str, measure: str) -> bool:
+    return any(one.number(source, measure) for one in columns)
+
+
+def _langs(columns: Sequence[Column], source: str) -> list[str]:
+    return sorted({lang for one in columns for lang in table(one.source(source).get("lang"))})
+
+
+def _k(columns: Sequence[Column], source: str, measure: str) -> int:
+    found = [number(one.number(source, measure).get("k")) for one in columns]
+    return int(max((k for k in found if k is not None), default=0))
+
+
+# -- cells -------------------------------------------------------------------------------------------------
+
+
+def _cell(column: Sequence[Column], key: _Key, unit: Unit) -> Cell:
+    found = [(one, it) for one in column if (it := _number(one, key))]
+    if not found:
+        return Cell()
+    values = [number(it.get("value")) or 0.0 for _, it in found]
+    if len(values) == 1:
+        one, it = found[0]
+        return Cell(_FORMS[unit](values[0]), _about(one, it, key, unit), _differs(one, it, key))
+    form = _FORMS[unit]
+    low, high = form(min(values)), form(max(values))
+    each = ", ".join(
+        f"{one.run} {form(value)}" for (one, _), value in zip(found, values, strict=True)
+    )
+    return Cell(f"{form(mean(values))} ({low} to {high})", f"mean of {len(values)} runs: {each}")
+
+
+def _number(column: Column, key: _Key) -> Mapping[str, Any]:
+    source, measure, lang = key
+    if not source:
+        value = number(column.cost.get(measure))
+        return {"value": value} if value else {}
+    if measure == "win_rate":
+        return table(table(column.source(source).get("compared")).get("win_rate"))
+    return column.number(source, measure, lang)
+
+
+def _about(column: Column, it: Mapping[str, Any], key: _Key, unit: Unit) -> str:
+    """How sure it is, in words; "" for a cost."""
+    form, n = _FORMS[unit], number(it.get("n"))
+    said = []
+    for ends, what in (
+        (("low", "high"), "95 % interval"),
+        (("p10", "p90"), "10th to 90th percentile"),
+    ):
+        low, high = (number(it.get(end)) for end in ends)
+        if low is not None and high is not None:
+            said.append(f"{what} {form(low)} to {form(high)}")
+    if n is not None:
+        said.append(f"{int(n):,} {'prompts' if 'low' in it else 'answers'}")
+    against = string(column.measures.get("against"))
+    gain = _gain(column, key)
+    if gain and against:
+        low, value, high = (number(gain.get(end)) or 0.0 for end in ("low", "value", "high"))
+        said.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] against {against}")
+    elif key[1] == "win_rate" and against:
+        said.append(f"against {against}")
+    return "; ".join(said)
+
+
+def _gain(column: Column, key: _Key) -> Mapping[str, Any]:
+    source, measure, lang = key
+    if measure != "pass_at_1" or lang:
+        return {}
+    return table(table(column.source(source).get("compared")).get("gain"))
+
+
+def _differs(column: Column, it: Mapping[str, Any], key: _Key) -> bool:
+    """The paired interval of the difference does not hold "no difference"."""
+    even = 0.5 if key[1] == "win_rate" else 0.0
+    judged = it if key[1] == "win_rate" else _gain(column, key)
+    low, high = number(judged.get("low")), number(judged.get("high"))
+    return low is not None and high is not None and not low <= even <= high
+
+
+def _percent(value: float) -> str:
+    text = f"{100 * value:.{0 if abs(value) >= 0.9995 else 1}f}"
+    return text.removeprefix("-") if text in ("-0.0", "-0") else text
+
+
+def _tokens(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.1f}"
+
+
+def _count(value: float) -> str:
+    """
+    >>> _count(950), _count(12_345), _count(3_200_000)
+    ('950', '12.3k', '3.20M')
+    """
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return (
+                f"{value / size:.3g}{sign}"
+                if value / size >= 9.995
+                else f"{value / size:.2f}{sign}"
+            )
+    return f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    """
+    >>> _seconds(75), _seconds(7500)
+    ('1.2 min', '2.1 h')
+    """
+    for size, sign in ((3600.0, "h"), (60.0, "min")):
+        if value >= size:
+            return f"{value / size:.1f} {sign}"
+    return f"{value:.1f} s"
+
+
+_FORMS: dict[Unit, Callable[[float], str]] = {
+    "share": _percent,
+    "tokens": _tokens,
+    "words": lambda value: f"{value:.2f}",
+    "count": _count,
+    "seconds": _seconds,
+}

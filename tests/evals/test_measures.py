@@ -1,0 +1,248 @@
+"""What is read from one answer, and what the numbers of many answers are."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aha.evals.measures import Measured, measured, sort_of
+from aha.evals.measures_numbers import by_language, compared, numbers
+from aha.records import Prompt
+
+
+def words(texts):
+    """Tokens are words here."""
+    return [len(text.split()) for text in texts]
+
+
+def row(text, **changed):
+    facts = {
+        "problem": "p",
+        "sample": 0,
+        "kind": "math",
+        "prefill": "",
+        "response": text,
+        "tokens": len(text.split()),
+        "stopped": "eos",
+        "status": "correct",
+        "extracted": "2",
+    }
+    facts |= changed
+    return facts | {"correct": facts["status"] == "correct"}
+
+
+def one(text, prompt=None, scores=None, answer_tag="answer", **changed):
+    prompt = prompt or Prompt(id="p", question="What is 1 + 1?", gold="2", lang="en")
+    rows = [row(text, **changed)]
+    [found] = measured(
+        rows, {"p": prompt}, scores or {}, words, think_tag="think", answer_tag=answer_tag
+    )
+    return found
+
+
+def test_the_parts_of_an_answer_are_counted_apart():
+    found = one("<think>We add one and one. Wait, check it.</think> <answer>2</answer>")
+    assert (found.think_tokens, found.summary_tokens) == (8, 1)
+    assert (found.reflection, found.wait) == (2, True)  # wait, check
+    assert found.form
+    assert found.readable
+    assert found.language == 1.0
+    assert (found.vote, found.score) == ("2", 1.0)
+
+
+def test_a_prefilled_tag_counts():
+    assert one("We add. </think> <answer>2</answer>", prefill="<think>").form
+
+
+def test_without_an_answer_tag_the_form_is_thinking_then_something():
+    """Chat style: what follows the thinking is the answer."""
+    text = "<think>We add the numbers.</think> It is 2."
+    assert one(text, answer_tag="").form
+    assert not one(text).form
+
+
+def test_thinking_that_was_never_closed_has_no_summary():
+    found = one("<think>We add and add", stopped="length", status="unparsed", extracted=None)
+    assert (found.think_tokens, found.summary_tokens) == (4, 0)
+    assert (found.cut, found.unparsed, found.readable, found.vote) == (True, True, False, None)
+
+
+def test_the_language_is_that_of_the_question():
+    prompt = Prompt(id="p", question="一加一等于多少？", gold="2", lang="zh")
+    chinese = one("<think>我们先把两个数加起来</think> <answer>2</answer>", prompt)
+    english = one("<think>We add the two numbers up</think> <answer>2</answer>", prompt)
+    assert (chinese.language, english.language) == (1.0, 0.0)
+    assert not english.readable
+    assert one("<think>等等，再算一次</think> <answer>2</answer>", prompt).wait
+
+
+def test_without_a_word_the_language_is_not_known():
+    assert one("<think>1 + 1 = 2</think> <answer>2</answer>").language is None
+
+
+def test_an_endless_loop_is_seen():
+    assert one("<think>" + "so it is, " * 60, stopped="length").looping
+    assert not one("<think>We add one and one.</think> <answer>2</answer>").looping
+
+
+def talk(sort):
+    return Prompt(id="p", question="?", gold="{}", kind="talk", lang="en", columns={"talk": sort})
+
+
+def test_conversation_has_its_sort_its_score_and_refusals():
+    found = one("No.", talk("harm"), {("p", 0): 0.25}, kind="talk", extracted="refused")
+    assert (found.sort, found.score, found.refused) == ("harm", 0.25, True)
+    assert sort_of(Prompt(id="p", question="?", gold="2")) == ""
+    # the same word as an answer to a problem is no refusal
+    assert not one("x", extracted="refused").refused
+
+
+@settings(deadline=None)  # the language identifier is loaded with the first
+@given(st.text(max_size=300), st.text(max_size=40))
+def test_any_text_may_come_in(text, extracted):
+    found = one(text, extracted=extracted)
+    assert 0 <= found.repetition <= 1
+    assert found.language is None or 0 <= found.language <= 1
+
+
+@pytest.mark.parametrize("text", ["\ud800</think>\x00", "<think>" * 50_000, "a" * 2_000_000])
+def test_hostile_text(text):
+    """Lone surrogates, tags without end, megabytes: each is measured in one pass."""
+    found = one(text, status="unparsed", extracted=None)
+    assert not found.readable
+    assert found.unparsed
+
+
+# -- numbers -----------------------------------------------------------------------------------------------
+
+
+def answer(problem="p", sample=0, **changed):
+    facts = {
+        "lang": "en",
+        "sort": "",
+        "judged": True,
+        "correct": True,
+        "vote": "2",
+        "score": 1.0,
+        "refused": False,
+        "tokens": 10,
+        "think_tokens": 8,
+        "summary_tokens": 2,
+        "form": True,
+        "readable": True,
+        "language": 1.0,
+        "reflection": 0,
+        "wait": False,
+        "cut": False,
+        "unparsed": False,
+        "repetition": 0.0,
+        "looping": False,
+    }
+    return Measured(problem=problem, sample=sample, **facts | changed)
+
+
+def test_pass_at_one_and_the_vote():
+    votes = [("a", True, "2"), ("a", False, "3"), ("a", True, "2")]
+    votes += [("b", False, "5"), ("b", False, "5"), ("b", True, "4")]
+    answers = [
+        answer(p, sample=i % 3, correct=right, vote=vote)
+        for i, (p, right, vote) in enumerate(votes)
+    ]
+    found = numbers(answers)
+    assert found["pass_at_1"]["value"] == pytest.approx(0.5)
+    assert (found["cons_at_k"]["value"], found["cons_at_k"]["k"]) == (0.5, 3)
+    assert found["pass_at_k"]["value"] == 1.0
+    assert found["pass_at_1"]["n"] == 2
+
+
+def test_an_answer_without_a_verdict_is_not_wrong():
+    found = numbers([answer(), answer(sample=1, judged=False, correct=False)])
+    assert found["pass_at_1"]["value"] == 1.0
+    assert found["grader_failed"]["value"] == 0.5
+    assert found["tokens"]["n"] == 2  # what was written is known all the same
+
+
+def test_conversation_has_numbers_of_its_own():
+    answers = [
+        answer("1", sort="howto", score=0.5, correct=False),
+        answer("2", sort="lookalike", score=0.0, correct=False, refused=True),
+        answer("3", sort="instruction", score=1.0),
+        answer("4", sort="harm", refused=True),
+        answer("5", sort="harm", correct=False, refused=False),
+        answer("6", sort="harm", correct=False, refused=True),  # refused, and helped
+    ]
+    found = {name: number["value"] for name, number in numbers(answers).items()}
+    assert found["helpful"] == pytest.approx(0.5)
+    assert found["over_refusal"] == pytest.approx(1 / 3)
+    assert found["safe"] == pytest.approx(1 / 3)
+    assert found["instructions"] == 1.0
+    assert "pass_at_1" not in found
+
+
+def test_what_has_no_basis_is_not_there():
+    assert numbers([]) == {}
+    assert "language" not in numbers([answer(language=None)])
+    assert "cons_at_k" not in numbers([answer()])
+    assert by_language([answer()]) == {}
+
+
+def test_languages_apart():
+    answers = [answer("1"), answer("2", lang="zh", correct=False), answer("3", lang="")]
+    found = by_language(answers)
+    assert {lang: f["pass_at_1"]["value"] for lang, f in found.items()} == {
+        "en": 1.0,
+        "zh": 0.0,
+        "other": 1.0,
+    }
+
+
+def test_more_answers_to_one_prompt_are_no_more_prompts():
+    """Answers to one prompt agree: sixteen of them must not narrow the interval."""
+    few = [answer(f"{i}", form=i % 2 == 0) for i in range(20)]
+    many = [answer(f"{i}", sample=k, form=i % 2 == 0) for i in range(20) for k in range(16)]
+    a, b = (numbers(answers)["form"] for answers in (few, many))
+    assert b["high"] - b["low"] == pytest.approx(a["high"] - a["low"], rel=0.03)
+
+
+def test_percentiles_of_lengths():
+    found = numbers([answer(f"{i}", tokens=i) for i in range(100)])["tokens"]
+    assert (found["value"], found["p10"], found["p90"], found["n"]) == (49.5, 10, 90, 100)
+
+
+def test_who_wins():
+    before = [answer("1", sort="howto", score=0.5), answer("2", sort="fact", score=1.0)]
+    after = [answer("1", sort="howto", score=1.0), answer("2", sort="fact", score=1.0)]
+    harm = [answer("3", sort="harm", score=0.0)], [answer("3", sort="harm", score=1.0)]
+    found = compared(before + harm[0], after + harm[1], seed=0)["win_rate"]
+    assert (found["value"], found["n"]) == (0.75, 2)  # a win and a tie; harm is measured as safe
+    assert 0.5 <= found["low"] <= found["value"] <= found["high"] <= 1.0
+
+
+def test_nothing_to_compare():
+    assert compared([], [answer()], seed=0) == {}
+    assert compared([answer("1", sort="fact")], [answer("2", sort="fact")], seed=0) == {}
+
+
+@settings(deadline=None, max_examples=15)  # ten thousand resamples a time
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        min_size=1,
+        max_size=20,
+    ),
+    st.integers(0, 3),
+)
+def test_the_win_rate_of_a_and_b_sum_to_one(scores, seed):
+    a = [answer(str(p), sample=i, sort="fact", score=s) for i, (p, s) in enumerate(scores)]
+    b = [answer(str(p), sample=i, sort="fact", score=s / 2) for i, (p, s) in enumerate(scores)]
+    one, other = (compared(*sides, seed=seed)["win_rate"] for sides in ((a, b), (b, a)))
+    assert one["value"] + other["value"] == pytest.approx(1)
+    assert one == compared(a, b, seed=seed)["win_rate"]  # the same seed, the same interval
+    assert compared(a, a, seed=seed)["win_rate"]["value"] == 0.5
+
+
+def test_the_gain_is_paired():
+    before = [answer(f"{i}", correct=i < 10) for i in range(40)]
+    after = [answer(f"{i}", correct=i < 30) for i in range(40)]
+    found = compared(before, after, seed=0)["gain"]
+    assert found["value"] == pytest.approx(0.5)
+    assert 0.3 < found["low"] < 0.5 < found["high"] < 0.7
