@@ -6,35 +6,38 @@
     {"question": ..., "response_0": ..., "response_1": ..., "better": 0}
     {"question": ..., "response": ..., "safe": true}    or `messages` in place of the first two
     {"prompt": ..., "response_0": ..., "is_response_0_safe": true, ...}   gives two labels
+    a pair, with ?from=pairs                            gives two labels: chosen safe, rejected not
 
 A reward model reads one question and one response. So of a dialogue with several turns all but the last
 answer becomes the question, as a transcript ("User: ...\\n\\nAssistant: ...\\n\\nUser: ..."; a system message
 stands in front); a single question stays as it is. Not covered: a turn that itself holds "\\n\\nUser: "
 reads like two.
 
-Every row is counted: used, without a preference (a tie, equal answers), repeated, or broken.
+Every row is counted: used, without a preference (a tie, equal answers, a label that is empty), repeated,
+or broken.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from aha.config import DataConfig
-from aha.data import query
+from aha.data import query, talk_preferences
 from aha.data.dialogues import QUESTION, ROLES, TURNS
 from aha.data.readers import BadRow, Row
 from aha.data.sources import inputs_of, limit_of
-from aha.errors import DataError
+from aha.errors import ConfigError, DataError
 
 BETTER = ("better", "better_response_id")
 SAFE = ("safe", "is_safe")
 RESPONSE = ("response", "completion", "answer", "output")
 FIRST, SECOND = "response_0", "response_1"
-SAFE_WORDS = {"safe": True, "harmless": True, "unsafe": False, "harmful": False}
+SAFE_WORDS = dict.fromkeys(("safe", "harmless", "unharmful", "non-toxic", "benign"), True)
+SAFE_WORDS |= dict.fromkeys(("unsafe", "harmful", "toxic"), False)
 TIES = ("tie", "same", "equal", "none", "-1")
 PAIR_KEYS = ("question", "chosen", "rejected", "better", "id", "domain")
-LABEL_KEYS = ("question", "response", "safe", "id", "domain")
+LABEL_KEYS = ("response", "safe", "unsafe", "from", *PAIR_KEYS)
 SOURCE_KEYS = ("split", "n", "name", "weight")
 SHOWN = 5
 
@@ -56,6 +59,8 @@ class Pair:
     root: str = ""
     """What the dialogue began with. Pairs that share it belong on one side of a split: data sets hold
     the same dialogue at several depths, and several pairs about one question."""
+    turns: tuple[tuple[str, str], ...] = ()
+    """The question turn by turn, (role, text), for a model that is asked through its own template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,7 @@ class Loaded(Generic[T]):
     rows: int
     """Rows read. Each gave items (two at most, of labels), or is counted in one of the next three."""
     ties: int = 0
-    """Rows without a preference: a tie, or two equal answers."""
+    """Rows without a preference or label: a tie, two equal answers, an empty label."""
     repeated: int = 0
     """Rows that say only what an earlier row said."""
     bad: list[BadRow] = field(default_factory=list)
@@ -120,11 +125,25 @@ def load_pairs(source: str, *, split: str, config: DataConfig) -> Loaded[Pair]:
 
 def load_labelled(source: str, *, split: str, config: DataConfig) -> Loaded[Labelled]:
     """All labelled responses of a source; see `load_pairs`."""
+    _check_label_keys(source)
 
     def made(value: Mapping[str, Any], named: Mapping[str, str], spare_id: str) -> list[Labelled]:
         return labelled_of(value, named, spare_id=spare_id)
 
     return _load(source, split, config, LABEL_KEYS, made, "question, response and safe")
+
+
+def _check_label_keys(source: str) -> None:
+    keys = query.parse(source).keys
+    sides = {"chosen", "rejected", "better"} & keys.keys()
+    if keys.get("from", "pairs") != "pairs":
+        raise ConfigError(f"{source}: from={keys['from']}: write from=pairs, or leave it out")
+    if "from" in keys and (own := sorted({"safe", "unsafe", "response"} & keys.keys())):
+        raise ConfigError(f"{source}: with from=pairs the pair is the label; leave {own[0]}= out")
+    if "from" not in keys and sides:
+        raise ConfigError(f"{source}: {min(sides)}= is of pairs; add from=pairs, or leave it out")
+    if {"safe", "unsafe"} <= keys.keys():
+        raise ConfigError(f"{source}: write safe= or unsafe=, as the column says; not both")
 
 
 def _load(
@@ -137,25 +156,32 @@ def _load(
 ) -> Loaded[T]:
     asked = query.parse(source)
     query.take_weight(asked)
-    query.refuse_unknown(asked.keys, (*roles, *SOURCE_KEYS), where=f"data source {asked.where}")
-    limit = limit_of(asked)
-    named = {role: asked.keys[role] for role in roles if role in asked.keys}
-    # a file named as the held-out part is one
-    own = config.model_copy(update={"heldout": source}) if split == "heldout" else config
-    inputs, _ = inputs_of(asked, split, own, source)
+    limit: int | None = None
+    named: dict[str, str] = {}
+    inputs: list[tuple[str, Iterable[Row | BadRow]]]
+    if asked.where in talk_preferences.SOURCES:
+        form = "pairs" if "chosen" in needs else "labels"
+        inputs = [(asked.where, talk_preferences.rows(asked, split, form=form))]
+    else:
+        query.refuse_unknown(asked.keys, (*roles, *SOURCE_KEYS), where=f"data source {asked.where}")
+        limit = limit_of(asked)
+        named = {role: asked.keys[role] for role in roles if role in asked.keys}
+        # a file named as the held-out part is one
+        own = config.model_copy(update={"heldout": source}) if split == "heldout" else config
+        inputs = [(each.stem, each.rows) for each in inputs_of(asked, split, own, source)[0]]
     items: list[T] = []
     bad: list[BadRow] = []
     seen: set[tuple[Any, ...]] = set()
     rows = ties = repeated = 0
-    for each in inputs:
-        for row in each.rows:
+    for stem, some in inputs:
+        for row in some:
             if limit is not None and len(items) >= limit:
                 break
             rows += 1
             if isinstance(row, BadRow):
                 bad.append(row)
                 continue
-            found = _of_row(row, named, f"{each.stem}-{row.line}", made)
+            found = _of_row(row, named, f"{stem}-{row.line}", made)
             if isinstance(found, BadRow):
                 bad.append(found)
                 continue
@@ -217,6 +243,7 @@ def pair_of(value: Mapping[str, Any], named: Mapping[str, str], *, spare_id: str
         rejected=worse,
         domain=_plain(value, named, "domain"),
         root=_root(asked),
+        turns=tuple(asked),
     )
 
 
@@ -295,6 +322,20 @@ def labelled_of(
 ) -> list[Labelled]:
     """One row as labelled responses: one, or two where it holds two."""
     name, domain = _id(value, named, spare_id), _plain(value, named, "domain")
+    if "from" in named:
+        pair = pair_of(value, named, spare_id=spare_id)
+        both = ((pair.chosen, True), (pair.rejected, False))
+        return [
+            Labelled(
+                id=f"{name}/{place}",
+                question=pair.question,
+                response=response,
+                safe=safe,
+                domain=domain,
+                root=pair.root,
+            )
+            for place, (response, safe) in enumerate(both)
+        ]
 
     def made(turns: Turns, safe: bool, name: str) -> Labelled:
         _check(turns)
@@ -309,35 +350,51 @@ def labelled_of(
 
     if FIRST in value and f"is_{FIRST}_safe" in value:
         asked = _needed(_prompt(value, named))
-        return [
-            made(
-                [*asked, ("assistant", _text(value.get(one), one))],
-                _truth(value.get(f"is_{one}_safe"), f"is_{one}_safe"),
-                f"{name}/{place}",
-            )
-            for place, one in enumerate((FIRST, SECOND))
-        ]
+        labels: list[Labelled] = []
+        for place, one in enumerate((FIRST, SECOND)):
+            column = f"is_{one}_safe"
+            if column in value and _empty(value[column]):
+                continue
+            turns = [*asked, ("assistant", _text(value.get(one), one))]
+            safe = _truth(value.get(column, "missing"), column)
+            labels.append(made(turns, safe, f"{name}/{place}"))
+        if not labels:
+            raise _Tie
+        return labels
     safe = _safe(value, named)
-    turns = next((value[one] for one in TURNS if value.get(one) is not None), None)
-    if turns is not None and not {"question", "response"} & named.keys():
-        return [made(_pairs(turns), safe, name)]
+    found = next((value[one] for one in TURNS if value.get(one) is not None), None)
+    if found is not None and not {"question", "response"} & named.keys():
+        return [made(_pairs(found), safe, name)]
     response = _first(value, named.get("response", ""), RESPONSE, "response")
     asked = _needed(_prompt(value, named))
     return [made([*asked, ("assistant", _text(response, "the response"))], safe, name)]
 
 
 def _safe(value: Mapping[str, Any], named: Mapping[str, str]) -> bool:
+    if "unsafe" in named:
+        return not _truth(_first(value, named["unsafe"], (), "unsafe"), named["unsafe"])
     names = (named["safe"],) if "safe" in named else SAFE
     for name in names:
-        if value.get(name) is not None:
+        if name in value:
             return _truth(value[name], name)
-    word = str(value.get("label", "")).strip().lower()
-    if "safe" not in named and word in SAFE_WORDS:  # of a number nobody knows what 1 says
-        return SAFE_WORDS[word]
+    if "safe" not in named and "label" in value:
+        if _empty(value["label"]):
+            raise _Tie
+        word = str(value["label"]).strip().lower()
+        if word in SAFE_WORDS:  # of a number nobody knows what 1 says
+            return SAFE_WORDS[word]
+    if {"chosen", "rejected"} <= value.keys():
+        raise _Unusable("a pair, not a label; for two labels of it write ?from=pairs")
     raise _Unusable(f"no {', '.join(names)}, and no label that says safe or unsafe")
 
 
+def _empty(label: Any) -> bool:
+    return label is None or (isinstance(label, str) and not label.strip())
+
+
 def _truth(value: Any, name: str) -> bool:
+    if _empty(value):
+        raise _Tie
     word = str(value).strip().lower()
     if word in SAFE_WORDS:
         return SAFE_WORDS[word]

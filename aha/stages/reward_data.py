@@ -115,6 +115,13 @@ def examples_of(config: RewardTrainConfig, scorer: RewardModel, rows: Rows, name
             f"{left_out['too_long']} are longer than max_tokens={config.max_tokens} or the model's "
             f"context, {left_out['no_summary']} have no text after the thinking (part='whole' reads all)"
         )
+    safe = _safe_of(learned)
+    if safe and len(set(safe)) == 1:
+        raise DataError(
+            f"{name}: all {len(safe)} labels that can be learned say {'safe' if safe[0] else 'not safe'}; a "
+            "reward model needs both. Add a source of the other kind to train (a list of sources), or "
+            "name the column that says it with ?safe= or ?unsafe="
+        )
     facts: dict[str, Any] = {
         **rows.counts,
         **left_out,
@@ -123,7 +130,13 @@ def examples_of(config: RewardTrainConfig, scorer: RewardModel, rows: Rows, name
         "tokens": sum(len(row) for one in learned for row in one.rows),
         "lengths": _lengths(learned),
     }
+    if safe:
+        facts["safe"] = {"learned": sum(safe), "heldout": sum(_safe_of(heldout))}
     return Data(learned, heldout, facts)
+
+
+def _safe_of(examples: Sequence[Example]) -> list[bool]:
+    return [one.safe for one in examples if isinstance(one, LabelExample)]
 
 
 def example_of(config: RewardTrainConfig, scorer: RewardModel, item: Item) -> Example | str:

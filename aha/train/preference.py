@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aha.models.reward_model import RewardModel
+from aha.tally import TALLY
 from aha.train.optim import Optimizer
 from aha.train.step import StepResult
 
@@ -78,22 +79,24 @@ def off_centre(chosen: Tensor, rejected: Tensor) -> Tensor:
     return (chosen + rejected).square()
 
 
-def micro_batches(examples: Sequence[Example], budget: int) -> list[list[int]]:
-    """Places of the examples in micro-batches of at most `budget` tokens, padding included.
+def micro_batches(model: RewardModel, examples: Sequence[Example], budget: int) -> list[list[int]]:
+    """Places of the examples in micro-batches of at most `budget` tokens, as the model computes them.
 
     Longest first, so that rows of like length lie together. An example over the budget is alone.
     """
     longest = [max(len(row) for row in example.rows) for example in examples]
     batches: list[list[int]] = []
-    rows = width = 0
+    size = rows = width = 0
     for place in sorted(range(len(examples)), key=lambda i: (-longest[i], i)):
         more = len(examples[place].rows)
-        if batches and width * (rows + more) <= budget:
+        own = model.tokens_for(examples[place].rows)
+        full = size + own if model.packed else width * (rows + more)
+        if batches and full <= budget:
             batches[-1].append(place)
-            rows += more
+            size, rows = size + own, rows + more
         else:
             batches.append([place])
-            rows, width = more, longest[place]
+            size, rows, width = own, more, longest[place]
     return batches
 
 
@@ -101,7 +104,7 @@ class ScoreTrainer:
     """Holds the reward model and its optimizer.
 
     Args:
-        budget: tokens of a micro-batch, padding included.
+        budget: tokens of a micro-batch; shared ones count once, padding counts.
         center: weight of `off_centre`; pairs only.
     """
 
@@ -122,7 +125,7 @@ class ScoreTrainer:
             raise ValueError("a step without an example")
         losses: list[float] = []
         margins: list[float] = []
-        for places in micro_batches(examples, self.budget):
+        for places in micro_batches(self.model, examples, self.budget):
             batch = [examples[place] for place in places]
             scores = self.model.values([row for example in batch for row in example.rows])
             each, margin = losses_of(batch, scores)
@@ -130,6 +133,7 @@ class ScoreTrainer:
             if self.center and isinstance(batch[0], PairExample):
                 total = total + self.center * off_centre(scores[::2], scores[1::2]).sum()
             (total / len(examples)).backward()
+            TALLY.trained += sum(len(row) for example in batch for row in example.rows)
             losses += each.detach().tolist()
             margins += margin.detach().tolist()
             if not math.isfinite(float(total.detach())):
@@ -180,7 +184,7 @@ def score(
     `asked` is looked at between micro-batches; True ends it early with [].
     """
     found: list[tuple[float, ...]] = [()] * len(examples)
-    for places in micro_batches(examples, budget):
+    for places in micro_batches(model, examples, budget):
         if asked():
             return []
         values = model.values([row for place in places for row in examples[place].rows]).tolist()

@@ -179,6 +179,81 @@ def test_a_row_with_two_labels_gives_two():
 
 
 @pytest.mark.parametrize(
+    "label, safe",
+    [("unharmful", True), ("harmful", False), ("Toxic", False), ("benign", True), (" safe ", True)],
+)
+def test_words_of_public_label_columns(label, safe):
+    assert (
+        labelled({"prompt": "q", "response": "r", "verdict": label}, safe="verdict")[0].safe is safe
+    )
+
+
+@pytest.mark.parametrize("value, safe", [(1, False), (0, True), (True, False), ("false", True)])
+def test_a_column_may_say_what_is_not_safe(value, safe):
+    """Toxicity, harm: 1 is the bad one."""
+    row = {"prompt": "q", "response": "r", "toxicity": value}
+    assert labelled(row, unsafe="toxicity")[0].safe is safe
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": "q", "response": "r", "safe": None},
+        {"prompt": "q", "response": "r", "label": " "},
+        {"prompt": "q", "response": None, "is_safe": None},  # rows that label the prompt alone
+        {"prompt": "q", "response_0": "a", "response_1": "b", "is_response_0_safe": None,
+         "is_response_1_safe": ""},
+    ],
+)  # fmt: skip
+def test_an_empty_label_is_no_label(value):
+    """Counted apart from broken rows: public data sets label some of their rows only."""
+    with pytest.raises(preferences._Tie):
+        labelled(value)
+
+
+def test_of_two_responses_one_may_be_labelled():
+    row = {"prompt": "q", "response_0": "a", "response_1": "b", "is_response_0_safe": None}
+    [one] = labelled(row | {"is_response_1_safe": False})
+    assert (one.response, one.safe, one.id) == ("b", False, "a-7/1")
+    with pytest.raises(preferences._Unusable, match="is_response_1_safe is 'missing'"):
+        labelled(row)
+
+
+def test_a_pair_gives_two_labels_where_that_is_asked_for(tmp_path):
+    """HH-RLHF harmless has no labels: people said which of two answers is the less harmful one."""
+    hh = {"prompt": [{"role": "user", "content": "q"}], "chosen": "No.", "rejected": "Sure!"}
+    path = write(tmp_path / "p.jsonl", [hh | {"id": "a", "domain": "harmless"}])
+    loaded = load_labelled(f"{path}?from=pairs", split="train", config=DataConfig())
+    assert [(one.id, one.question, one.response, one.safe, one.root) for one in loaded.items] == [
+        ("a/0", "q", "No.", True, "q"),
+        ("a/1", "q", "Sure!", False, "q"),
+    ]
+    assert {one.domain for one in loaded.items} == {"harmless"}
+    with pytest.raises(
+        DataError, match=r"a pair, not a label; for two labels of it write \?from=pa"
+    ):
+        load_labelled(str(path), split="train", config=DataConfig())
+    other = write(tmp_path / "o.jsonl", [{"prompt": "q", "good": "a", "bad": "b"}])
+    named = f"{other}?from=pairs&chosen=good&rejected=bad"
+    assert len(load_labelled(named, split="train", config=DataConfig()).items) == 2
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ("from=labels", "from=labels: write from=pairs"),
+        ("from=pairs&safe=x", "with from=pairs the pair is the label; leave safe= out"),
+        ("chosen=x", "chosen= is of pairs; add from=pairs"),
+        ("safe=x&unsafe=y", "write safe= or unsafe="),
+    ],
+)
+def test_keys_of_labels_that_do_not_go_together(tmp_path, keys, said):
+    path = write(tmp_path / "l.jsonl", [{"prompt": "q", "response": "r", "safe": True}])
+    with pytest.raises(ConfigError, match=said):
+        load_labelled(f"{path}?{keys}", split="train", config=DataConfig())
+
+
+@pytest.mark.parametrize(
     "value, said",
     [
         ({"prompt": "q", "response": "r"}, "no safe, is_safe"),

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+import tiny
 import torch
 from byte_words import tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aha.errors import ModelError
 from aha.models import reward_model
-from aha.models.reward_model import RewardModel, _batches
+from aha.models.reward_model import LEAST_SHARED, RewardModel, _batches, shared
 
 TALKS = [
     ("What is 3 + 4?", "<think>3 and 4 make 7</think> It is 7."),
@@ -46,6 +49,146 @@ def alone(folder, ids):
         return float(model(input_ids=torch.tensor([ids])).logits[0, 0])
 
 
+@pytest.fixture(scope="module")
+def of_kind(tmp_path_factory):
+    """A reward model of an architecture: random weights that are not small, biases and norms too."""
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            model = tiny.build(kind)
+            model.set_attn_implementation("sdpa")
+            folder = tmp_path_factory.mktemp(kind)
+            model.save_pretrained(folder)
+            tokenizer().save_pretrained(folder)
+            made[kind] = folder, RewardModel.from_base(folder, device="cpu", seed=1)
+        return made[kind]
+
+    return get
+
+
+QUESTION = [(7 * i) % 90 + 3 for i in range(40)]
+ROWS = [
+    [*QUESTION, 5, 6, 7],
+    [*QUESTION, 8],
+    [*QUESTION[:30], 9, 10, 11, 12],
+    QUESTION,  # all of it is what the others begin with
+    [50],
+    [51, *range(3, 60)],
+    [*QUESTION, 5, 6, 7],  # again, elsewhere
+    [51, *range(3, 60), 61, 62],
+]
+
+
+def theirs(model, row):
+    """The score by transformers' own attention and forward pass, one row and no padding."""
+    with tiny.plain(model.model):
+        return model.model(input_ids=torch.tensor([row]), use_cache=False).logits[0, 0]
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_packed_rows_score_what_transformers_scores(of_kind, kind):
+    _, model = of_kind(kind)
+    assert model.packed
+    assert max(end - first for first, end, _ in shared(ROWS)) > 2  # something is shared
+    with torch.no_grad():
+        found = model.values(ROWS)
+        wanted = torch.stack([theirs(model, row) for row in ROWS])
+    assert wanted.std() > 0.1  # the model has opinions: a mistake would show
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    alone = torch.cat([model.values([row]) for row in ROWS])
+    torch.testing.assert_close(alone, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_packed_rows_have_the_gradient_of_single_ones(of_kind, kind):
+    _, model = of_kind(kind)
+    weights = torch.randn(len(ROWS), generator=torch.Generator().manual_seed(2))
+    names, parameters = zip(*model.model.named_parameters(), strict=True)
+    ours = torch.autograd.grad((model.values(ROWS) * weights).sum(), parameters, allow_unused=True)
+    one_by_one = sum(w * theirs(model, row) for w, row in zip(weights, ROWS, strict=True))
+    wanted = torch.autograd.grad(one_by_one, parameters, allow_unused=True)
+    for name, a, b in zip(names, ours, wanted, strict=True):
+        assert (a is None) == (b is None), name
+        if a is not None:
+            assert (a - b).abs().max() <= 1e-5 * b.abs().max() + 1e-8, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 30), st.lists(st.integers(3, 5), max_size=5)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_what_is_shared_covers_every_row_and_saves_tokens(parts):
+    rows = [[60 + which, *QUESTION[:length], *tail] for which, length, tail in parts]
+    trees = shared(rows)
+    assert [place for first, end, _ in trees for place in range(first, end)] == [*range(len(rows))]
+    for first, end, common in trees:
+        assert all(row[:common] == rows[first][:common] for row in rows[first:end])
+        assert end - first == 1 or common >= LEAST_SHARED
+    model = object.__new__(RewardModel)  # counting tokens takes no weights
+    model.packed = True
+    assert model.tokens_for(rows) <= sum(map(len, rows))
+
+
+def test_a_group_of_answers_computes_its_question_once(of_kind):
+    _, model = of_kind("llama")
+    rows = [[*QUESTION, 3 + i] for i in range(8)]
+    assert model.tokens_for(rows) == len(QUESTION) + 8
+    assert model.tokens_for([row[::-1] for row in rows]) == 8 * (len(QUESTION) + 1)
+
+
+@pytest.mark.parametrize(
+    "kind, more", [("gemma2", {}), ("mistral", {"sliding_window": 5})], ids=["gemma2", "mistral"]
+)
+def test_other_models_score_as_transformers_does(tmp_path, kind, more):
+    """What the packed stream does not know (soft-capping, windows) is scored by the model's own forward."""
+    cls, config = tiny.described(kind, **more)
+    torch.manual_seed(3)
+    cls(config).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    model = RewardModel.from_base(tmp_path, device="cpu")
+    assert not model.packed
+    model.save(tmp_path / "out")
+    wanted = [alone(tmp_path / "out", row) for row in ROWS]
+    for one in (model, RewardModel.load(tmp_path / "out", device="cpu")):
+        with torch.no_grad():
+            assert one.values(ROWS).tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_bfloat16_scores_are_near_those_of_float32(of_kind):
+    folder, exact = of_kind("llama")
+    low = RewardModel.from_base(folder, device="cpu", dtype="bfloat16", seed=1)
+    assert low.packed
+    with torch.no_grad():
+        wanted = exact.values(ROWS)
+        assert (low.values(ROWS) - wanted).abs().max() < 0.1 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_equal_rows_have_equal_scores(tmp_path, of_kind, kind):
+    """To the last bit: within a group of equal answers a rounding would become an advantage."""
+    if kind == "llama":
+        _, model = of_kind(kind)
+    else:
+        cls, config = tiny.described(kind)
+        cls(config).save_pretrained(tmp_path)
+        tokenizer().save_pretrained(tmp_path)
+        model = RewardModel.from_base(tmp_path, device="cpu")
+    rows = [row for n in (1, 3, 9) for row in (ROWS[1], [n, 4, n, 5] * n, ROWS[0])]
+    values = model.values(rows).tolist()
+    assert len(set(values[::3])) == len(set(values[2::3])) == 1
+    assert len(set(values)) == 5
+
+
+def test_a_row_without_a_token_is_refused(of_kind):
+    with pytest.raises(ValueError, match="without a token"):
+        of_kind("llama")[1].values([[3], []])
+
+
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("pad", [True, False])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
@@ -66,9 +209,12 @@ def test_a_batch_gives_what_each_gives_alone(tmp_path, family, pad, chat):
 def test_scores_do_not_depend_on_the_batches(tmp_path, monkeypatch):
     model = RewardModel.load(write(tmp_path / "m"))
     wide = model.score(TALKS, part="whole")
-    monkeypatch.setattr(reward_model, "BATCH_TOKENS", 1)  # each alone
-    assert model.score(TALKS, part="whole") == pytest.approx(wide, abs=1e-5)
+    for tokens in (1, 100):  # each alone, some together
+        monkeypatch.setattr(reward_model, "BATCH_TOKENS", tokens)
+        assert model.score(TALKS, part="whole") == pytest.approx(wide, abs=1e-5)
     assert model.score(TALKS[::-1], part="whole") == pytest.approx(wide[::-1], abs=1e-5)
+    twice = model.score([*TALKS, *TALKS], part="whole")
+    assert twice[:4] == twice[4:]  # equal, not about equal, whatever the batches
     assert model.score([]) == []
 
 
