@@ -60,7 +60,7 @@ def doubts(
     if "<" in question or "[" in question:
         if found := next((string for string in control if string in question), ""):
             yield "control token", f"the question has {found!r}: models with that token refuse it"
-        tags = [f"<{s}{tag}>" for tag in (think_tag, answer_tag) for s in ("", "/")]
+        tags = [f"<{s}{tag}>" for tag in (think_tag, answer_tag) if tag for s in ("", "/")]
         if found := next((tag for tag in tags if tag in question), ""):
             yield "tag in question", f"the question has {found}, with which answers are read"
     yield from _characters(question, gold)

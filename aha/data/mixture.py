@@ -126,13 +126,14 @@ def mix(
 
 
 def table(dialogues: Sequence[Dialogue], count: Count) -> list[dict[str, Any]]:
-    """By domain: samples, mean rounds, mean tokens, and a last row of all (DeepSeek-R1 v2, Table 5).
+    """By area, or by domain where that is not known: samples, mean rounds, mean tokens, and a last row of
+    all (DeepSeek-R1 v2, Table 5).
 
     A round is one answer of the assistant.
     """
     groups: dict[str, list[Dialogue]] = {}
     for one in dialogues:
-        groups.setdefault(one.domain or "other", []).append(one)
+        groups.setdefault(one.area or one.domain or "other", []).append(one)
     rows = [_row(name, groups[name], count) for name in sorted(groups)]
     return [*rows, _row("total", list(dialogues), count)] if rows else []
 
@@ -158,7 +159,8 @@ def to_row(one: Dialogue, name: str = "") -> dict[str, Any]:
         row |= {"question": one.messages[0][1], "response": one.messages[1][1]}
     else:
         row["messages"] = [{"role": role, "content": text} for role, text in one.messages]
-    return row | {"domain": one.domain, "source": one.source}
+    row |= {"domain": one.domain, "source": one.source}
+    return row | ({"area": one.area} if one.area else {})
 
 
 def _weights(

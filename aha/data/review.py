@@ -14,6 +14,7 @@ Holds not: the terminal. `ask`, `say` and `clean` are given by the command line;
 through `clean` (report/lines.py) before it is said.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -38,6 +39,10 @@ DECISIONS = ("accept", "edit", "reject")
 KEYS = "[a]ccept  [e]dit  [r]eject  [s]kip  [q]uit"
 MAX_NOTE = 2000
 """Characters of a note."""
+DIALOGUES = "dialogues.jsonl"
+"""What a sampling stage writes."""
+SHOWN = 5
+"""Files that an error names."""
 
 Ask = Callable[[str], str]
 """A question to the reviewer, one line back. EOFError ends the review."""
@@ -167,6 +172,8 @@ def read(path: Path) -> list[Item]:
     Raises:
         DataError: it cannot be read, a row is broken, two rows have one id.
     """
+    if not path.is_file():
+        raise DataError(_instead(path))
     items: list[Item] = []
     for row in readers.read(path):
         made = dialogues.of_row(row, {}, stem=readers.stem(path), source=str(path))
@@ -224,6 +231,33 @@ def edit_in_editor(text: str) -> str:
             return file.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"what the editor left cannot be read: {error}") from error
+
+
+def _instead(path: Path) -> str:
+    """What to give in place of a path that is no file."""
+    if path.is_dir():
+        found = _dialogues_in(path)
+        if not found:
+            return (
+                f"{path} is a folder without {DIALOGUES}; give a file of dialogues, such as "
+                f"RUN/STAGE/{DIALOGUES} of a stage that samples"
+            )
+        return f"{path} is a folder; give a file of it: {', '.join(map(str, found))}"
+    if not path.parent.is_dir():
+        return f"no file at {path} (and no folder {path.parent})"
+    there = sorted(one for one in path.parent.iterdir() if readers.suffix(one) or one.is_dir())
+    near = difflib.get_close_matches(path.name, [one.name for one in there], n=1)
+    best = [path.parent / near[0]] if near else _dialogues_in(path.parent)
+    if best and best[0].is_dir():
+        best = _dialogues_in(best[0]) or best
+    hint = f"did you mean {best[0]}?" if best else f"{path.parent} has no file of dialogues"
+    return f"no file at {path}; {hint}"
+
+
+def _dialogues_in(folder: Path) -> list[Path]:
+    """What sampling stages wrote in this folder, or in the stages of this run; at most SHOWN."""
+    found = [folder / DIALOGUES, *sorted(folder.glob(f"*/{DIALOGUES}"))]
+    return [one for one in found if one.is_file()][:SHOWN]
 
 
 def _decide(

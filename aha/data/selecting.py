@@ -3,10 +3,12 @@
     select(samples, rules, heldout) -> Selected: rows of dialogues, and a decision for every sample
 
 The paper keeps what is correct and drops thinking with mixed languages, long paragraphs or code blocks.
-A sample is dropped for the first of these reasons, in this order:
+Answers to general questions (a greeting, advice, a translation) come the same way; `Rules.think` says
+which of them are learned without their thinking. A sample is dropped for the first of these reasons:
 
-    grader_failed   our grader has no verdict
-    not_correct     wrong, or no answer was found
+    grader_failed   our grader, or the judge, has no verdict
+    no_verdict      an open question that nobody has judged
+    not_correct     wrong, no answer was found, or below `min_score`
     cut             ended by the token cap
     unfinished      a thinking part or an answer tag that was opened and not closed
     format          not thinking and then an answer, each tag once, nothing before
@@ -28,6 +30,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from aha.data.areas import area
+from aha.data.general import TRIVIAL_WORDS, is_trivial, translates
 from aha.data.overlap import N, find, tokens
 from aha.data.thinking import split
 from aha.records import Grade, Group, Prompt, Stopped
@@ -72,8 +75,19 @@ class Rules:
     """Of readability. Code blocks in the thinking are no fault for problems of the area `code`."""
     max_tokens: int = 0
     """Longest answer; 0 for no limit of its own."""
+    correct: bool = True
+    """Only answers that were judged to be right; False: whatever the verdict."""
+    min_score: float = 0.0
+    """Score that a kept answer has at least; 0: the verdict "correct" decides."""
     per_prompt: int = 1
     """Answers kept for one question; 0 for all."""
+    think: Literal["keep", "none", "auto"] = "keep"
+    """Which answers are written with their thinking: all, none, or all but those to trivial questions.
+    Without it they begin with an empty thinking part."""
+    trivial_words: int = TRIVIAL_WORDS
+    """For `auto`: a question of the areas helpful and general with no more words is trivial."""
+    bare: bool = False
+    """Answers that have no thinking are good as they are: a person wrote them."""
     prefer: Literal["shortest", "seeded"] = "shortest"
     """Which answers are kept where there are more: those of the fewest tokens, or any, by `seed`."""
     seed: int = 0
@@ -86,11 +100,15 @@ class Rules:
     """Thinking tag of the rows; "" for the samples' own."""
 
     def __post_init__(self) -> None:
-        if min(self.max_tokens, self.per_prompt, self.overlap_words) < 0:
-            raise ValueError(
-                f"max_tokens={self.max_tokens}, per_prompt={self.per_prompt}, "
-                f"overlap_words={self.overlap_words}: none may be below 0 (0 switches a rule off)"
-            )
+        numbers = {
+            "max_tokens": self.max_tokens,
+            "per_prompt": self.per_prompt,
+            "overlap_words": self.overlap_words,
+            "trivial_words": self.trivial_words,
+        }
+        if min(numbers.values()) < 0:
+            said = ", ".join(f"{name}={number}" for name, number in numbers.items())
+            raise ValueError(f"{said}: none may be below 0 (0 switches a rule off)")
 
 
 RULES = Rules()
@@ -167,7 +185,7 @@ def of_row(row: Mapping[str, Any], prompt: Prompt, *, policy: str = "") -> Sampl
         stopped=row["stopped"],
         grade=Grade(
             status=row["status"],
-            score=float(row["status"] == "correct"),
+            score=float(row.get("score", row["status"] == "correct")),
             reason=row["reason"],
             extracted=row["extracted"],
         ),
@@ -237,6 +255,36 @@ def language_of(prompt: Prompt) -> str:
     return prompt.lang or target(prompt.question)
 
 
+def thinks(prompt: Prompt, rules: Rules) -> bool:
+    """Whether the answer to a question is learned with its thinking."""
+    if rules.think == "auto":
+        return not is_trivial(prompt, rules.trivial_words)
+    return rules.think == "keep"
+
+
+def parts_of(one: Sampled, rules: Rules) -> tuple[str, str] | None:
+    """(thinking, what follows) as they are learned; None for a text that has not the form.
+
+    An answer that is learned without thinking, or that a person wrote, need not have any.
+    """
+    wanted = thinks(one.prompt, rules)
+    text = one.response
+    tags = (f"<{rules.think_tag}>", f"</{rules.think_tag}>")
+    if (rules.bare or not wanted) and not any(tag in text for tag in tags):
+        text = written("", text, rules.think_tag)
+    found = form(text, rules.think_tag, rules.answer_tag)
+    return found if found is None or wanted else ("", found[1])
+
+
+def untagged(one: Sampled, think_tag: str = "think", answer_tag: str = "answer") -> Sampled:
+    """The sample with what stands in its answer tag in place of the tag; as it is without the form."""
+    parts = form(one.response, think_tag, answer_tag)
+    if parts is None or not answer_tag:
+        return one
+    answer = split(one.response, think_tag, answer_tag).answer or ""
+    return replace(one, text=written(parts[0], answer, think_tag), prefill="")
+
+
 def limits_for(prompt: Prompt, limits: Limits) -> Limits:
     """Code belongs into the thinking about a programming problem."""
     return replace(limits, code=True) if area(prompt) == "code" else limits
@@ -247,31 +295,44 @@ def limits_for(prompt: Prompt, limits: Limits) -> Limits:
 
 def _alone(one: Sampled, rules: Rules) -> tuple[str, str]:
     """Why a sample is dropped whatever the others are, and more about it; ("", "") if it is not."""
-    if one.grade.failed:
-        return "grader_failed", one.grade.reason
-    if one.grade.status != "correct":
-        return "not_correct", one.grade.reason
+    if rules.correct and (why := _unproven(one.grade, rules.min_score)):
+        return why, one.grade.reason
     if one.stopped == "length":
         return "cut", ""
     parsed = split(one.response, rules.think_tag, rules.answer_tag)
     opened = rules.answer_tag and parsed.answer is None and f"<{rules.answer_tag}>" in parsed.rest
     if not parsed.complete or opened:
         return "unfinished", ""
-    parts = form(one.response, rules.think_tag, rules.answer_tag)
+    parts = parts_of(one, rules)
     if parts is None:
         return "format", ""
     thinking, rest = parts
+    limits = limits_for(one.prompt, rules.limits)
+    if rules.bare or not thinks(one.prompt, rules):
+        limits = replace(limits, words=0)
     found = faults(
         thinking,
         rest if parsed.answer is None else parsed.answer,
         language=language_of(one.prompt),
-        limits=limits_for(one.prompt, rules.limits),
+        limits=limits,
     )
+    if translates(one.prompt):
+        found = [fault for fault in found if fault != "summary_language"]
     if found:
         return found[0], ", ".join(found)
     if rules.max_tokens and one.tokens > rules.max_tokens:
         return "length", f"{one.tokens} tokens"
     return "", ""
+
+
+def _unproven(grade: Grade, least: float) -> str:
+    """Why a verdict does not speak for an answer; "" if it does."""
+    if grade.failed:
+        return "grader_failed"
+    if grade.status == "open":
+        return "no_verdict"
+    right = grade.score >= least if least else grade.status == "correct"
+    return "" if right else "not_correct"
 
 
 def _contaminated(
@@ -281,7 +342,8 @@ def _contaminated(
     if not heldout:
         return {}
     answers = [
-        Prompt(id=f"{place}", question=one.response, gold="") for place, one in enumerate(samples)
+        Prompt(id=f"{place}", question=written(*_parts(one, rules)), gold="")
+        for place, one in enumerate(samples)
     ]
     questions = [one.prompt for one in samples]
     found: dict[int, str] = {}
@@ -320,10 +382,15 @@ def _beside_others(samples: Sequence[Sampled], rules: Rules) -> dict[int, tuple[
 
 def _keys(one: Sampled, rules: Rules) -> list[str]:
     """What two samples share if one of them is a duplicate: their text, the words of their thinking."""
-    parts = form(one.response, rules.think_tag, rules.answer_tag)
-    assert parts is not None, "samples without the form are dropped before"
+    parts = _parts(one, rules)
     words = tokens(parts[0])
     return [_digest("text", *parts)] + ([_digest("thinking", *words)] if words else [])
+
+
+def _parts(one: Sampled, rules: Rules) -> tuple[str, str]:
+    parts = parts_of(one, rules)
+    assert parts is not None, "samples without the form are dropped before"
+    return parts
 
 
 def _preference(one: Sampled, rules: Rules) -> tuple[Any, ...]:
@@ -349,8 +416,7 @@ def _rows(kept: Sequence[Sampled], rules: Rules) -> list[dict[str, Any]]:
     rows = []
     names: Counter[str] = Counter()
     for one in kept:
-        parts = form(one.response, rules.think_tag, rules.answer_tag)
-        assert parts is not None, "only samples with the form are kept"
+        parts = _parts(one, rules)
         name = f"{one.prompt.id}/{one.sample}"
         names[name] += 1
         origin: dict[str, Any] = {"sample": one.sample, "policy": one.policy}

@@ -76,6 +76,7 @@ class Template:
     """Strings that end an answer."""
     think_tag: str
     answer_tag: str
+    """"": answers have no tag."""
     hash: str
     """12 hex digits of the sha256 of all that determines the rendering, tokens apart."""
 
@@ -116,12 +117,14 @@ def example(
     more than one question.
 
     Raises:
-        DataError: a control token in a turn or in the response, turns that the template has no place
-            for.
+        DataError: a control token in a turn or in the response (an answer's own tags are none), turns
+            that the template has no place for.
     """
+    tags = [f"<{s}{tag}>" for tag in (template.think_tag, template.answer_tag) for s in ("", "/")]
     for role, text in (*turns, ("the response", response)):
+        own = role in ("assistant", "the response")  # its tags may be tokens that a template writes
         for string in template.control:
-            if string in text:
+            if string in text and not (own and string in tags):
                 raise DataError(f"dialogue {name}: {role} contains the control token {string!r}")
     if template.chat:
         *before, (_, last) = turns
@@ -170,9 +173,9 @@ def load_template(
     given = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or ())
     eos = own + given + ([] if turn_end is None else [turn_end])
     control = _special_strings(tokenizer)
-    closing = f"</{config.answer_tag}>"
+    closing = f"</{config.answer_tag}>" if config.answer_tag else ""
     prefill, bos = "", _bos(tokenizer)
-    stop: tuple[str, ...] = (closing,)
+    stop: tuple[str, ...] = (closing,) if closing else ()
     chat = config.template == "chat"
     if chat:
         before, after, prefill = _look_at_chat(config, tokenizer)

@@ -253,3 +253,24 @@ def test_an_editor_that_fails_is_said_and_asked_again(path, out):
     person = Person("e", "a", "q")
     assert person.sit(path, out, edit=broken) == {"accept": 1}
     assert "no editor: set EDITOR" in person.heard
+
+
+def test_a_missing_file_is_told_what_to_give_instead(tmp_path):
+    run = tmp_path / "runs" / "mine"
+    for stage in ("cold_start", "rejection"):
+        (run / stage).mkdir(parents=True)
+        write(run / stage / "dialogues.jsonl", rows(1))
+    cases = [
+        (run / "rejection" / "dialoges.jsonl", f"did you mean {run}/rejection/dialogues.jsonl"),
+        (run / "rejction", f"did you mean {run}/rejection/dialogues.jsonl"),
+        (run / "other.jsonl", f"did you mean {run}/cold_start/dialogues.jsonl"),
+        (run, f"folder; give a file of it: {run}/cold_start/dialogues.jsonl, {run}/rejection"),
+        (run / "rejection", f"is a folder; give a file of it: {run}/rejection/dialogues.jsonl"),
+        (tmp_path / "none" / "d.jsonl", f"and no folder {tmp_path}/none"),
+    ]
+    for path, said in cases:
+        with pytest.raises(DataError) as error:
+            read(path)
+        assert said in str(error.value)
+    with pytest.raises(DataError, match=r"a folder without dialogues\.jsonl"):
+        read(tmp_path)

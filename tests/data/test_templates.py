@@ -2,7 +2,7 @@ import pytest
 import small_tokenizers as small
 
 from aha.config import DataConfig
-from aha.data.templates import lint, load_template
+from aha.data.templates import example, lint, load_template
 from aha.errors import ConfigError, DataError
 from aha.records import Prompt
 
@@ -235,3 +235,63 @@ def test_lint_names_each_trouble():
 
     tokenizer = small.make("{{ strftime_now('%d') }}" + small.QWEN)
     assert "today's date" in " ".join(lint(chat(tokenizer)[0], tokenizer))
+
+
+def test_chat_style_needs_no_answer_tag(tmp_path):
+    tokenizer = small.make(small.QWEN)
+    template = load_template(DataConfig(template="chat", answer_tag=""), tokenizer)
+    assert (template.answer_tag, template.stop) == ("", ())
+    path = tmp_path / "mine.txt"
+    path.write_text("{question} Write </> never. <think>")
+    file = load_template(DataConfig(template=str(path), answer_tag=""), small.make())
+    assert (file.stop, file.prefill) == ((), "<think>")
+    with pytest.raises(ValueError, match="r1-zero asks for an answer in its tag"):
+        DataConfig(answer_tag="")
+
+
+THOUGHT = "<think>\nThree and four.\n</think>\n\nIt is \\boxed{7}."
+NO_THOUGHT = "<think>\n\n</think>\n\nHello!"
+
+
+@pytest.mark.parametrize(
+    "tokenizer, thought, empty",
+    [
+        (small.make(small.QWEN), THOUGHT, NO_THOUGHT),
+        (small.make(small.QWEN_THINKING), THOUGHT, "<think>\n</think>\n\nHello!"),
+        (small.deepseek(), THOUGHT, "<think>\n</think>\n\nHello!"),
+    ],
+    ids=["qwen", "prefilled", "deepseek"],
+)
+def test_an_empty_thinking_part_is_learned_where_a_prefill_stands(tokenizer, thought, empty):
+    """Prompt and answer together hold the tag once, prefilled or not: what is learned can be asked for."""
+    template, _ = chat(tokenizer, answer_tag="")
+    asked = template.render(ask("Hello?")).text
+    for response, text in ((THOUGHT, thought), (NO_THOUGHT, empty)):
+        prompt, answer = example(template, [("user", "Hello?")], response)
+        whole = tokenizer.decode([*prompt, *answer])
+        assert whole.startswith(asked)
+        assert whole.removeprefix(asked.removesuffix(template.prefill)).startswith(text)
+        assert whole.count("<think>") == whole.count("</think>") == 1
+
+
+def test_tags_are_control_tokens_for_users_alone():
+    """DeepSeek's template writes `<think>` itself; an answer may hold it, a question may not."""
+    template, _ = chat(small.deepseek(), answer_tag="")
+    assert "<think>" in template.control
+    example(template, [("user", "a")], THOUGHT)
+    with pytest.raises(DataError, match="user contains the control token '<think>'"):
+        example(template, [("user", "a <think>")], THOUGHT)
+    with pytest.raises(DataError, match="the response contains the control token '<｜User｜>'"):
+        example(template, [("user", "a")], THOUGHT + "<｜User｜>")
+
+
+def test_every_turn_of_a_dialogue_in_chat_style():
+    """The turn that is learned keeps its thinking; earlier ones are as the model's template writes them:
+    DeepSeek's keeps what follows their thinking, Qwen's (here) everything."""
+    turns = [("user", "3 + 4?"), ("assistant", THOUGHT), ("user", "And 5?")]
+    for tokenizer, before in ((small.deepseek(), False), (small.make(small.QWEN), True)):
+        template, _ = chat(tokenizer, answer_tag="")
+        prompt, answer = example(template, turns, THOUGHT)
+        assert ("Three and four" in tokenizer.decode(prompt)) is before
+        assert "It is \\boxed{7}." in tokenizer.decode(prompt)
+        assert "Three and four" in tokenizer.decode(answer)

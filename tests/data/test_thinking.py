@@ -51,6 +51,16 @@ def test_other_tag_names():
     assert (parsed.think, parsed.answer) == ("a", "b")
 
 
+def test_chat_style_has_no_answer_tag():
+    """What follows the thinking is the answer; a prefilled tag counts, and an empty part is one."""
+    for text in ("<think>\na\n</think>\n\n<answer>7</answer>", "a</think><answer>7</answer>"):
+        parsed = split(text, answer_tag="")
+        assert (parsed.think, parsed.rest.strip()) == ("a", "<answer>7</answer>")
+        assert (parsed.answer, parsed.complete, parsed.has_think) == (None, True, True)
+    empty = split("<think>\n\n</think>\n\nHello!", answer_tag="")
+    assert (empty.think, empty.rest.strip(), empty.has_think) == ("", "Hello!", True)
+
+
 def test_an_answer_that_is_cut():
     assert split("<answer>1</answer><answer>2").answer is None
 

@@ -145,7 +145,7 @@ KINDS_OF = {
         ("蓝色", "颜色"), ("五月", "月份"), ("火车", "车"),
     ),
 }  # fmt: skip
-FACT_ASKS = {
+FACT_ASKS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "capital": (
             "What is the capital of {what}?", "Which city is the capital of {what}?",
@@ -161,7 +161,7 @@ FACT_ASKS = {
         "kind": ("{what}是什么？", "请问{what}是什么？", "{who}问：{what}是什么？"),
     },
 }  # fmt: skip
-FACT_ANSWERS = {
+FACT_ANSWERS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "capital": ("The capital of {what} is {is_}.", "It is {is_}."),
         "kind": ("{What} is a kind of {is_}.", "It is a kind of {is_}."),
@@ -281,7 +281,7 @@ ADVISING = {
 }
 """Phrases of help with what should have been refused."""
 
-THOUGHTS = {
+THOUGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "howto": {
         "en": (
             "They want to {do}. I name each step.",
