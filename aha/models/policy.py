@@ -18,6 +18,7 @@ from aha.errors import ModelError
 from aha.models import fused
 from aha.models.attention import Layout, PackedLayout, Segment
 from aha.rl.logprobs import token_logprobs
+from aha.tally import TALLY
 
 CHUNK_BYTES = 64 << 20
 """Float32 logits of one head chunk."""
@@ -64,6 +65,8 @@ class Policy(nn.Module):
 
     def forward(self, stream: Stream, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Log-probability [S] (float32, with gradient) and entropy [S] of the stream's targets."""
+        if torch.is_grad_enabled():
+            TALLY.trained += stream.token_ids.numel()
         hidden = self.hidden(stream.token_ids, stream.positions, stream.layout)
         picked = hidden.index_select(0, stream.scored)
         head = self.causal.get_output_embeddings()

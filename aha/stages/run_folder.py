@@ -1,6 +1,7 @@
 """The folder of a run: who may write in it, what was asked, what happened.
 
-    RUN/{recipe.toml, env.json, events.jsonl, logs/attempt_N/}  and one folder per stage
+    RUN/{recipe.toml, env.json, events.jsonl, logs/attempt_N/}  and one folder per stage, in each of which
+    stand config.toml, cost.json (cost.py), lineage.json (lineage.py) and, when it is done, DONE
 
 One process at a time writes (a lock that dies with its holder). A run folder belongs to one recipe:
 another one is refused, or on request its changed stages are set aside and run again. Nothing is lost.
@@ -14,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +23,8 @@ import aha
 from aha import config as configuration
 from aha import files
 from aha.config import Recipe
-from aha.errors import RunError
-from aha.stages import dag
+from aha.errors import AhaError, RunError
+from aha.stages import cost, dag
 from aha.stages.dag import Node
 
 RECIPE = "recipe.toml"
@@ -44,15 +45,29 @@ class RunFolder:
         self.attempt = max(earlier, default=0) + 1
         self.log = logs / f"attempt_{self.attempt}"
         self.log.mkdir(parents=True)
+        self._node: Node | None = None
+        self._meter: cost.Meter | None = None
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a line to events.jsonl."""
         line = {"time": round(time.time(), 3), "attempt": self.attempt, "event": kind, **facts}
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(files.json_line(line) + "\n")
+        if self._meter is not None and kind in ("start", "checkpoint"):
+            self._meter.beat()
+
+    @contextlib.contextmanager
+    def metered(self, node: Node) -> Iterator[cost.Meter]:
+        """Count what happens inside as the cost of a stage."""
+        with cost.metered(self.root / node.name, self.attempt) as self._meter:
+            try:
+                yield self._meter
+            finally:
+                self._meter = None
 
     def begin(self, node: Node) -> Path:
         """The stage's folder, marked with its fingerprint and resolved configuration."""
+        self._node = node
         folder = self.root / node.name
         folder.mkdir(exist_ok=True)
         if dag.status(node, self.root) == "new":
@@ -60,7 +75,23 @@ class RunFolder:
             files.write_json(folder / dag.FINGERPRINT, {"fingerprint": node.fingerprint})
         return folder
 
+    def describe(self, model: Path, *, step: int | None = None) -> None:
+        """Lineage and model card for the weights that the stage begun last has saved in `model`.
+
+        Raises:
+            AhaError: what the stage started from is no longer there.
+        """
+        from aha.models import card
+        from aha.stages import lineage
+
+        assert self._node is not None, "describe before begin"
+        card.write(model, lineage.of_stage(self.recipe, self._node, self.root), step=step)
+
     def finish(self, node: Node, facts: dict[str, Any]) -> None:
+        from aha.stages import lineage
+
+        with contextlib.suppress(AhaError):  # it saved no model, and what it began from has gone
+            lineage.of_stage(self.recipe, node, self.root)
         files.write_json(
             self.root / node.name / dag.DONE, {"fingerprint": node.fingerprint, **facts}
         )
@@ -68,11 +99,14 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFolder]:
+def opened(
+    root: Path, recipe: Recipe, *, rerun: bool = False, again: Collection[str] = ()
+) -> Iterator[RunFolder]:
     """Make or open the run folder of a recipe and hold its lock.
 
     Args:
         rerun: set the stages whose configuration changed aside, instead of refusing.
+        again: stages whose results are set aside in any case.
 
     Raises:
         RunError: no permission; another process writes there; it belongs to another recipe.
@@ -95,7 +129,8 @@ def opened(root: Path, recipe: Recipe, *, rerun: bool = False) -> Iterator[RunFo
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        if _check_recipe(root, recipe, rerun):  # first of all: it is what makes this a run folder
+        # first of all: it is what makes this a run folder
+        if _check_recipe(root, recipe, rerun, again):
             files.write_text(root / RECIPE, configuration.to_toml(recipe))
         files.clean_below(root)
         folder = RunFolder(root, recipe, lock)
@@ -143,7 +178,7 @@ def started_in(root: Path) -> Path:
     return folder if folder.is_dir() else Path.cwd()
 
 
-def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> bool:
+def _check_recipe(root: Path, recipe: Recipe, rerun: bool, again: Collection[str] = ()) -> bool:
     """Refuse another recipe's folder, or set its stages aside; must the recipe be written?"""
     if not (root / RECIPE).exists():
         others = [p.name for p in root.iterdir() if p.name != ".lock" and files.TMP not in p.name]
@@ -156,27 +191,32 @@ def _check_recipe(root: Path, recipe: Recipe, rerun: bool) -> bool:
     stored = stored_recipe(root)
     changed = differences(stored.model_dump(), recipe.model_dump())
     nodes = dag.graph(recipe)
-    other = [node.name for node in nodes if dag.status(node, root) == "other"]
-    if not changed and not other:
-        return False
+    states = {node.name: dag.status(node, root) for node in nodes}
+    other = [name for name, state in states.items() if state == "other" and name not in again]
     if other and not rerun:
         shown = ", ".join(changed[:5]) or "the version of aha"
         raise RunError(
             f"{root} was made by another recipe ({shown}). Use --set name=NAME for a new run, or "
             f"--rerun to set {', '.join(other)} aside and run it again"
         )
-    for name in other:
-        try:
-            old = json.loads((root / name / dag.FINGERPRINT).read_text("utf-8"))["fingerprint"]
-        except (ValueError, KeyError, TypeError, OSError):
-            old = "damaged"
-        target = root / f"{name}-{old}"
-        number = 1
-        while target.exists():
-            number += 1
-            target = root / f"{name}-{old}-{number}"
-        os.rename(root / name, target)
-    return True
+    for name, state in reversed(states.items()):  # descendants first: a kill leaves none behind
+        if name in other or (name in again and state != "new"):
+            _set_aside(root, name)
+    return bool(changed or "other" in states.values())
+
+
+def _set_aside(root: Path, name: str) -> None:
+    """RUN/NAME -> RUN/NAME-FINGERPRINT, under a name that is free."""
+    try:
+        old = json.loads((root / name / dag.FINGERPRINT).read_text("utf-8"))["fingerprint"]
+    except (ValueError, KeyError, TypeError, OSError):
+        old = "damaged"
+    target = root / f"{name}-{old}"
+    number = 1
+    while target.exists():
+        number += 1
+        target = root / f"{name}-{old}-{number}"
+    os.rename(root / name, target)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

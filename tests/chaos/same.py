@@ -2,8 +2,9 @@
 
 Everything in the stage folder must be equal to the byte: weights, optimizer, reference, counters
 and random generators, rollouts (readable and Parquet), evaluations, resolved numbers. metrics.jsonl
-is compared line by line without its volatile fields, attempt and time. Outside the stage only the
-recipe must be equal: events, logs and the machine's description tell of attempts.
+is compared line by line without its volatile fields, attempt and time; files that artefacts.VOLATILE names
+are not compared. Outside the stage only the recipe must be equal: events, logs and the machine's description
+tell of attempts.
 """
 
 import json
@@ -11,8 +12,7 @@ from pathlib import Path
 
 from aha.files import TMP
 from aha.report.metrics import comparable
-
-VOLATILE = ("metrics.jsonl",)
+from aha.stages.artefacts import METRICS, VOLATILE
 
 
 def difference(reference: Path, run: Path) -> str | None:
@@ -25,7 +25,7 @@ def difference(reference: Path, run: Path) -> str | None:
         if a.keys() != b.keys():
             return f"{stage}: only in one of them: {', '.join(sorted(a.keys() ^ b.keys())[:4])}"
         for name in sorted(a):
-            if name.rpartition("/")[2] in VOLATILE:
+            if name.rpartition("/")[2] == METRICS:
                 wrong = _metrics(a[name], b[name])
             else:
                 wrong = None if a[name].read_bytes() == b[name].read_bytes() else "other bytes"
@@ -39,7 +39,11 @@ def stages(run: Path) -> list[str]:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    return {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p
+        for p in folder.rglob("*")
+        if p.is_file() and p.name not in VOLATILE
+    }
 
 
 def metrics(path: Path) -> list[dict[str, object]]:

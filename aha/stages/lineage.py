@@ -1,0 +1,229 @@
+"""Where a stage's result comes from, to the byte: RUN/STAGE/lineage.json, and the same beside each model.
+
+    {"aha", "recipe", "stage", "kind", "seed", "fingerprint", "license",
+     "start": {"model", "sha256", ...what is known of it},
+     "data": [{"source", "files": [{"file", "sha256", "rows"}], "from"}], "heldout": [...],
+     "rewards": [models that judged: {"name", "model", "sha256", ...}], "asked": {...}}
+
+Made once, when a stage saves its first model or ends, and read ever after. A stage that began from another
+one holds that one's lineage in short, and so on down to what was made elsewhere, of which it holds the hash.
+No time, no path of a run folder: two runs of a recipe have the same.
+
+Not covered: bytes of data sets of the hub (their name stands), what a judge behind an endpoint answered.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aha
+from aha import files
+from aha.config import Recipe
+from aha.data import query, readers, sources
+from aha.errors import AhaError
+from aha.models import card
+from aha.models.locate import PACKAGED, locate
+from aha.stages import start
+from aha.stages.dag import Node
+
+LINEAGE = card.LINEAGE
+ASKED = ("template", "system", "suffix", "think_tag", "answer_tag")
+"""Keys of [data] that say how the model was asked."""
+_CACHED = re.compile(r"models--([\w.-]+)--([\w.-]+)/snapshots/([0-9a-f]{6,64})")
+"""Where the hub's cache keeps ORG/NAME at a revision."""
+
+
+def of_stage(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
+    """The lineage of a stage, from its folder if it is there, else made and put there.
+
+    Args:
+        recipe: the whole recipe, references as they are written.
+        root: the run's folder.
+
+    Raises:
+        AhaError: the model or the data that it started from cannot be found.
+    """
+    path = root / node.name / LINEAGE
+    stored = read(path)
+    if stored is None:
+        stored = make(recipe, node, root)
+        files.write_json(path, stored)
+    return stored
+
+
+def make(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
+    """The same, from the recipe and the files that it names."""
+    seen = start.view(recipe, node.name, root)
+    asks_no_model = node.kind == "pretrain" or _tables(node, seen)[0].get("written")
+    began = None if asks_no_model else start_of(node, seen)
+    data = node.config.get("data", {})
+    return {
+        "aha": aha.__version__,
+        "recipe": recipe.name,
+        "stage": node.name,
+        "kind": node.kind,
+        "seed": node.config["seed"],
+        "fingerprint": node.fingerprint,
+        "license": began and began.get("license"),
+        "start": began,
+        "data": data_of(node, seen, root, "train"),
+        "heldout": data_of(node, seen, root, "heldout"),
+        "rewards": rewards_of(node, seen),
+        "asked": {key: data[key] for key in ASKED if data.get(key)},
+    }
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A lineage that was written; None if there is none that can be read."""
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        found = json.loads(json.dumps(said, ensure_ascii=False).encode("utf-8", "replace"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def short(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a descendant says of it: names and fingerprints, without files."""
+    said = {
+        key: lineage[key]
+        for key in ("recipe", "stage", "kind", "step", "seed", "fingerprint")
+        if lineage.get(key) is not None
+    }
+    began, data = lineage.get("start"), lineage.get("data") or []
+    if isinstance(began, dict):
+        said["start"] = {key: began[key] for key in ("model", "sha256", "lineage") if key in began}
+    said["data"] = [{key: one[key] for key in ("source", "from") if key in one} for one in data]
+    if lineage.get("rewards"):
+        said["rewards"] = [
+            {key: one[key] for key in ("name", "model", "sha256", "lineage") if key in one}
+            for one in lineage["rewards"]
+        ]
+    return said
+
+
+# -- the models --------------------------------------------------------------------------------------------
+
+
+def start_of(node: Node, seen: Recipe) -> dict[str, Any]:
+    """The model that a stage began from; see `_model`."""
+    return _model(node.config["model"]["path"], seen.model.path)
+
+
+def rewards_of(node: Node, seen: Recipe) -> list[dict[str, Any]]:
+    """The reward models, and the judges that run here, whose word the stage took."""
+    own, placed = _tables(node, seen)
+    return [
+        {"name": name} | _model(asked["path"], getattr(placed, table)[name].path)
+        for table in ("reward_models", "judges")
+        for name, asked in sorted((own.get(table) or {}).items())
+        if asked.get("path")
+    ]
+
+
+def _model(written: str, placed: str) -> dict[str, Any]:
+    """A model as the recipe names it, the hash of its weights, and what is known of it.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    folder = locate(placed)
+    found: dict[str, Any] = {
+        "model": written,
+        "sha256": card.weights(folder),
+        "license": card.license_of(folder),
+    }
+    cached = _CACHED.search(str(folder))
+    if cached:
+        found |= {"hub": f"{cached[1]}/{cached[2]}", "revision": cached[3]}
+    own, fetched, made = (
+        read(folder / name) for name in (LINEAGE, "aha_source.json", "provenance.json")
+    )
+    if own is not None:
+        found["lineage"] = short(own)
+        found["license"] = own.get("license")
+    elif fetched is not None:
+        found["source"] = {
+            key: fetched.get(key) for key in ("name", "packages", "member", "sha256")
+        }
+        found["license"] = fetched.get("licence") or found["license"]
+    elif made is not None:
+        told = made.get("recipe")
+        found["source"] = {key: made.get(key) for key in ("stage", "corpus", "tokens", "commit")}
+        if isinstance(told, dict):
+            found["source"] |= {"recipe": told.get("name"), "seed": told.get("seed")}
+    if folder.parent == PACKAGED:
+        found["license"] = "apache-2.0"  # that of the package
+    return found
+
+
+# -- the data ----------------------------------------------------------------------------------------------
+
+
+def data_of(node: Node, seen: Recipe, root: Path, role: str) -> list[dict[str, Any]]:
+    """Each source of one role (train, heldout): as the recipe has it, its files, the stage it is from."""
+    if node.kind == "pretrain":
+        from aha.data import corpus
+
+        said = f"generated corpus, version {corpus.VERSION}, seed {node.config['seed']}"
+        return [{"source": said}] if role == "train" else []
+    return [_data(written, placed, role, root) for written, placed in _sources(node, seen, role)]
+
+
+def _sources(node: Node, seen: Recipe, role: str) -> Iterator[tuple[str, str]]:
+    """(as the recipe has it, with the paths of this run) of each source that the stage reads."""
+    own, placed = _tables(node, seen)
+    key = "written" if role == "train" and own.get("written") else role
+    if key != "written" and "train" not in own:
+        own, placed = node.config["data"], seen.data
+    yield from zip(_listed(own.get(key)), _listed(getattr(placed, key, None)), strict=True)
+
+
+def _tables(node: Node, seen: Recipe) -> tuple[dict[str, Any], Any]:
+    """A stage's own table, as the recipe has it and with the paths of this run."""
+    table = start.TABLE.get(node.kind)
+    return node.config[table or node.name], (
+        getattr(seen, table) if table else seen.stage[node.name]
+    )
+
+
+def _listed(said: str | list[str] | None) -> list[str]:
+    return [said] if isinstance(said, str) and said else list(said or [])
+
+
+def _data(written: str, placed: str, role: str, root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"source": written}
+    for name in start.references(written):
+        made_by = read(root / name / LINEAGE)
+        if made_by is not None:
+            found["from"] = short(made_by)
+    named = _files(placed, role)
+    if named:
+        found["files"] = [
+            {"file": path.name, "sha256": files.sha256(path), "rows": _rows(path)} for path in named
+        ]
+    return found
+
+
+def _files(source: str, role: str) -> list[Path]:
+    """The files of a source; none of a task, a data set of the hub or a stage's rollouts."""
+    try:
+        asked = query.parse(source)
+        path = Path(asked.where).expanduser()
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return sources.files_of_split(path, asked.keys.get("split", role))
+    except (AhaError, OSError, RuntimeError):
+        pass  # whoever reads the data says what is wrong with them
+    return []
+
+
+def _rows(path: Path) -> int | None:
+    """Rows of a file, usable or not; None if it cannot be read as rows."""
+    try:
+        return sum(1 for _ in readers.read(path))
+    except AhaError:
+        return None
