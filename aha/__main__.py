@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aha import __version__
-from aha.errors import AhaError, ConfigError
+from aha.errors import AhaError
 
 app = typer.Typer(
     help="Grow reasoning in language models: the DeepSeek-R1 recipe as one program.",
@@ -66,9 +66,17 @@ def run(
     recipe: RecipeArgument,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="STAGE", help="Only this stage and what it needs."),
+        typer.Argument(metavar="[STAGE]...", help="Only these stages and what they need."),
     ] = None,
     overrides: Overrides = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="STAGE",
+            help="Run this stage again, and all that is made from it; old results are set aside.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, and stop.")
     ] = False,
@@ -76,29 +84,30 @@ def run(
         bool, typer.Option("--rerun", help="Set stages of another recipe aside and run them again.")
     ] = False,
 ) -> None:
-    """Run a recipe, or one stage of it. What is done is not done again; what was begun goes on."""
+    """Run a recipe, or some stages of it. What is done is not done again; what was begun goes on."""
     from aha import config
-    from aha.stages import dag, launch
+    from aha.stages import launch
 
-    stage, overrides = _stage_and_overrides(words, overrides)
+    stages, overrides = _stages_and_overrides(words, overrides)
     loaded = config.load(recipe, overrides)
-    dag.select(dag.graph(loaded), stage)
+    root = Path(loaded.run_dir) / loaded.name
     if dry_run:
+        from aha.stages import planning
+
+        facts = planning.facts(loaded, stages, root=root, redo=redo or [], timed=True)
         typer.echo(config.to_toml(loaded))
-        typer.echo(launch.plan_text(loaded))
+        typer.echo(planning.text(facts))
         return
-    launch.run(loaded, Path(loaded.run_dir) / loaded.name, stage=stage, rerun=rerun)
+    launch.run(loaded, root, stage=stages, rerun=rerun, redo=redo or [])
 
 
-def _stage_and_overrides(
+def _stages_and_overrides(
     words: list[str] | None, overrides: list[str] | None
-) -> tuple[str | None, list[str]]:
+) -> tuple[list[str], list[str]]:
     """`--set a=1 b=2 zero` puts b=2 and zero here: what has a sign is an override."""
     stages = [word for word in words or [] if "=" not in word]
-    if len(stages) > 1:
-        raise ConfigError(f"{', '.join(stages)}: name one stage, or none for all")
     more = [word for word in words or [] if "=" in word]
-    return (stages[0] if stages else None), [*(overrides or []), *more]
+    return stages, [*(overrides or []), *more]
 
 
 @app.command()
@@ -116,7 +125,10 @@ def resume(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
 @app.command()
 def plan(
     recipe: RecipeArgument,
-    words: MoreOverrides = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]...", help="Only these stages and what they need."),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     timed: Annotated[
@@ -125,11 +137,13 @@ def plan(
 ) -> None:
     """Say what a recipe needs: stages, tokens, memory, disk, time. Exit code 3: does not fit."""
     from aha import config
-    from aha.stages import launch
+    from aha.stages import planning
 
-    loaded = config.load(recipe, [*(overrides or []), *(words or [])])
-    facts = launch.plan_facts(loaded, timed=timed)
-    typer.echo(json.dumps(facts, indent=2) if as_json else launch.plan_text(loaded, facts))
+    stages, overrides = _stages_and_overrides(words, overrides)
+    loaded = config.load(recipe, overrides)
+    root = Path(loaded.run_dir) / loaded.name
+    facts = planning.facts(loaded, stages, root=root, timed=timed)
+    typer.echo(json.dumps(facts, indent=2) if as_json else planning.text(facts))
 
 
 @app.command()
@@ -336,6 +350,40 @@ def grade(
 
 
 @app.command()
+def cost(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Of an hour; else the recipe's price_per_hour.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what each stage took: time, processor, tokens, memory, and its price, over all attempts."""
+    from aha.stages import cost as costs
+    from aha.stages.run_folder import stored_recipe
+
+    recipe = stored_recipe(run)
+    if price is not None:
+        recipe = recipe.model_copy(update={"price_per_hour": price})
+    facts = costs.of_run(run, recipe)
+    typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(costs.lines(facts)))
+
+
+@app.command("hash")
+def hash_(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the sha256 of every file.")
+    ] = False,
+) -> None:
+    """Hash what a run made: two runs of one recipe and seed agree to the byte, volatile numbers apart."""
+    from aha.stages import artefacts
+
+    typer.echo(
+        json.dumps(artefacts.hashes(run), indent=2) if as_json else "\n".join(artefacts.lines(run))
+    )
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="One run folder, or two to four to compare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
@@ -345,6 +393,21 @@ def report(
 
     make(runs, out)
     typer.echo(str(out))
+
+
+@app.command()
+def measures(
+    runs: Annotated[
+        list[Path], typer.Argument(help="One run folder, or several seeds of one recipe.")
+    ],
+    brief: Annotated[bool, typer.Option("--brief", help="Without languages and details.")] = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every number, one a line.")] = False,
+) -> None:
+    """What each stage did: the stage x measure table. Of several seeds the mean and the range."""
+    from aha.stages import measure_table
+
+    measure_table.show_runs(runs, as_json=as_json, as_csv=as_csv, brief=brief, echo=typer.echo)
 
 
 @model_app.command("get")

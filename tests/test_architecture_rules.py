@@ -14,7 +14,7 @@ import aha
 ROOT = Path(aha.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
-    {"records", "errors", "files"},
+    {"records", "errors", "files", "tally"},
     {"config"},
     {"rl", "kernels"},
     {"sandbox"},
@@ -140,7 +140,7 @@ def test_configuration_and_help_are_light():
 
 def test_help_names_every_command():
     said = child(HELP, COLUMNS="200")[1]
-    commands = "run resume plan doctor preflight sample eval grade model data"
+    commands = "run resume plan doctor preflight sample eval grade cost hash model data"
     for command in commands.split():
         assert f" {command} " in said
 

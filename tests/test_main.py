@@ -3,8 +3,7 @@
 import pytest
 
 from aha import __version__
-from aha.__main__ import _run, _stage_and_overrides, main
-from aha.errors import ConfigError
+from aha.__main__ import _run, _stages_and_overrides, main
 
 
 def test_version_and_help(capsys):
@@ -81,7 +80,6 @@ def test_an_interrupt_ends_with_130(capsys, monkeypatch):
 
 
 def test_overrides_may_follow_one_another():
-    assert _stage_and_overrides(None, ["a.b=1"]) == (None, ["a.b=1"])
-    assert _stage_and_overrides(["zero", "c=2"], ["a.b=1"]) == ("zero", ["a.b=1", "c=2"])
-    with pytest.raises(ConfigError, match="one stage"):
-        _stage_and_overrides(["zero", "pretrain"], None)
+    assert _stages_and_overrides(None, ["a.b=1"]) == ([], ["a.b=1"])
+    assert _stages_and_overrides(["zero", "c=2"], ["a.b=1"]) == (["zero"], ["a.b=1", "c=2"])
+    assert _stages_and_overrides(["zero", "sft"], None) == (["zero", "sft"], [])

@@ -5,6 +5,7 @@ A node is a name, a configuration, its parents and a hand-bumped VERSION. Its fi
 fingerprint: what is done is not run again; a changed number concerns that node and its descendants.
 """
 
+import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from aha.stages import start
 
 DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
-VERSIONS = {"pretrain": 1, "sft": 1, "rl": 1, "sample": 1, "reward_model": 1}
+VERSIONS = {"pretrain": 1, "sft": 1, "rl": 1, "dpo": 1, "sample": 2, "reward_model": 2}
 """By kind of stage: bump one when it would give other results for the same configuration."""
 NO_EFFECT = {"preflight", "preflight_strict"}
 """Keys of an RL stage that change whether it starts, never what it gives."""
@@ -63,27 +64,64 @@ def graph(recipe: Recipe) -> list[Node]:
     return list(nodes.values())
 
 
-def select(nodes: Sequence[Node], stage: str | None) -> list[Node]:
-    """The stage and everything it needs; all nodes without one.
+def select(nodes: Sequence[Node], stages: Sequence[str] | None) -> list[Node]:
+    """The stages and everything they need, in the order of the graph; all nodes without a name.
 
     Raises:
         ConfigError: the recipe has no such stage.
     """
-    if stage is None:
+    if not stages:
         return list(nodes)
-    by_name = {node.name: node for node in nodes}
-    if stage not in by_name:
-        raise ConfigError(f"the recipe has no stage {stage!r}; it has: {', '.join(by_name)}")
-    wanted: list[Node] = []
+    wanted = _known(nodes, stages)
+    for node in reversed(nodes):  # children first, so that each adds its parents
+        if node.name in wanted:
+            wanted |= {parent.name for parent in node.parents}
+    return [node for node in nodes if node.name in wanted]
 
-    def visit(node: Node) -> None:
-        for parent in node.parents:
-            visit(parent)
-        if node not in wanted:
-            wanted.append(node)
 
-    visit(by_name[stage])
-    return wanted
+def descendants(nodes: Sequence[Node], stages: Sequence[str]) -> list[Node]:
+    """The stages and all that is made from them, in the order of the graph.
+
+    Raises:
+        ConfigError: the recipe has no such stage.
+    """
+    found = _known(nodes, stages)
+    for node in nodes:
+        if any(parent.name in found for parent in node.parents):
+            found.add(node.name)
+    return [node for node in nodes if node.name in found]
+
+
+def redone(graph: Sequence[Node], nodes: Sequence[Node], redo: Sequence[str]) -> list[str]:
+    """Names of the stages whose results are set aside: those of `redo` and all that is made from them.
+
+    Args:
+        graph: of the whole recipe, so that nothing stays that was made from a result that is no more.
+        nodes: the stages of it that are run.
+
+    Raises:
+        ConfigError: the recipe has no such stage, or it is not run.
+    """
+    again = [node.name for node in descendants(graph, redo)]
+    names = [node.name for node in nodes]
+    for name in redo:
+        if name not in names:
+            raise ConfigError(
+                f"--from {name}: only {', '.join(names)} would run; name a stage that needs {name}, "
+                "or no stage for all"
+            )
+    return again
+
+
+def _known(nodes: Sequence[Node], stages: Sequence[str]) -> set[str]:
+    names = [node.name for node in nodes]
+    for stage in stages:
+        if stage not in names:
+            near = difflib.get_close_matches(stage, names, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            there = ", ".join(names)
+            raise ConfigError(f"the recipe has no stage {stage!r}; {hint}it has: {there}")
+    return set(stages)
 
 
 def status(node: Node, root: Path) -> Literal["new", "begun", "done", "other"]:

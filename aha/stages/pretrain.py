@@ -39,6 +39,7 @@ from aha.models.tokenizer import train_tokenizer
 from aha.report.metrics import MetricsFile
 from aha.stages.pretrain_gates import gates
 from aha.stages.run_folder import commit
+from aha.tally import TALLY
 from aha.train.checkpoint import newest, prune, save_tensors, step_name
 from aha.train.optim import Optimizer
 
@@ -55,6 +56,7 @@ def run(
     stop: Callable[[], bool] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
     measure: bool = True,
+    describe: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Pretrain into `folder`; return its `model` folder. Done work is not done again.
 
@@ -62,6 +64,7 @@ def run(
         stop: asked after each step; True saves a checkpoint and ends with `Stopped`.
         log: gets each metrics line.
         measure: measure the gates (aha/stages/pretrain_gates.py) into provenance.json: a minute.
+        describe: writes lineage and card into the model folder, whose weights are there.
 
     Raises:
         ConfigError: no [pretrain] table, or numbers that do not fit.
@@ -88,7 +91,6 @@ def run(
     metrics = MetricsFile(folder / "metrics.jsonl")
     attempt = 1 + max((row["attempt"] for row in metrics.rows()), default=0)
     metrics.truncate_after(trainer.step if trainer.step else -1)
-    started = time.monotonic()
     with trainer.balance:
         while trainer.step < trainer.steps:
             row = metrics.append(trainer.step + 1, trainer.update(), attempt=attempt)
@@ -104,15 +106,13 @@ def run(
                     "the same command continues"
                 )
     trainer.model.eval()
-    facts: dict[str, Any] = {
-        "wall_s_last_attempt": round(time.monotonic() - started, 1),
-        "loss_at_the_end": last_losses(metrics.rows()),
-    }
+    facts: dict[str, Any] = {"loss_at_the_end": last_losses(metrics.rows())}
     if measure:
         with tempfile.TemporaryDirectory() as aside:
             _save(trainer.model, tokenizer, Path(aside))
             facts["gates"] = gates(aside)
-    _export(recipe, trainer, tokenizer, result, facts)
+            facts["gates"]["receipt"]["weights"] = "model"  # not the folder that was made for it
+    _export(recipe, trainer, tokenizer, result, facts, describe)
     return result
 
 
@@ -179,6 +179,7 @@ class Trainer:
         moving = self.step < BIAS_STOPS * self.steps
         self.balance.step(config.bias_rate if moving else 0.0)
         self.step += 1
+        TALLY.trained += config.batch_tokens
         return {
             "pretrain/loss": float(loss.detach()),
             **self._by_kind(losses.detach(), kinds[:, 1:]),
@@ -228,6 +229,8 @@ class Trainer:
         state = json.loads((whole / "state.json").read_text("utf-8"))
         self.step = state["step"]
         self.rows.seek(state["rows"])
+        # the attempt before may have been killed at it
+        prune(parent, keep_last=KEEP, best_step=-1, step=self.step)
 
 
 def next_token_loss(model: Any, tokens: Tensor) -> Tensor:
@@ -259,10 +262,12 @@ def _export(
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     facts: dict[str, Any],
+    describe: Callable[[Path], None],
 ) -> None:
     """The model folder with its provenance."""
     with new_folder(folder) as aside:
         _save(trainer.model, tokenizer, aside)
+        describe(aside)
         write_json(
             aside / "provenance.json",
             {

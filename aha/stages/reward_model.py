@@ -13,9 +13,6 @@ A killed run goes on from its newest whole checkpoint to the same bytes.
 import dataclasses
 import json
 import os
-import resource
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -24,17 +21,17 @@ import torch
 
 from aha import files
 from aha.config import DataConfig, ModelConfig, RewardTrainConfig
-from aha.errors import ConfigError, DoesNotFit, RunError, Stopped
+from aha.errors import ConfigError, DoesNotFit
 from aha.evals.preference import ScoredLabel, ScoredPair, of_labels, of_pairs
 from aha.models.load import DTYPES, SMALL, count_parameters, describe, resolve_device, resolve_dtype
 from aha.models.reward_model import RewardModel
 from aha.report.console import Console
-from aha.report.metrics import MetricsFile
+from aha.stages.course import Course
 from aha.stages.reward_data import examples_of, load_data
 from aha.stages.run_folder import check_disk
 from aha.stages.stop import Stop
-from aha.train import checkpoint, plan
-from aha.train.checkpoint import State, seed_all
+from aha.train import plan
+from aha.train.checkpoint import seed_all
 from aha.train.optim import Optimizer
 from aha.train.plan import Resolved
 from aha.train.preference import (
@@ -45,7 +42,7 @@ from aha.train.preference import (
     score,
     summary,
 )
-from aha.train.run import SKIPS
+from aha.train.step import StepResult
 from aha.train.supervised import Lessons
 
 RESOLVED, DATA, EVAL, MODEL = "resolved.json", "data.json", "eval.json", "model"
@@ -72,6 +69,7 @@ def run(
     memory_gb: float = 0.0,
     attempt: int = 1,
     event: Event = _no_event,
+    card: Callable[..., None] = lambda model, step: None,
 ) -> dict[str, Any]:
     """Train; returns the facts for DONE. Goes on from the newest whole checkpoint if there is one.
 
@@ -82,6 +80,7 @@ def run(
         model_folder: a language model, which gets a new head drawn with `seed`, or a reward model,
             which is trained on.
         folder: the stage's own; exists.
+        card: writes lineage and model card beside weights: card(model folder, step=...).
         threads, memory_gb: as in a recipe; used at the first start and stored.
 
     Raises:
@@ -113,162 +112,90 @@ def run(
     )
     optimizer = Optimizer(scorer.model, config.optim, lessons.steps)
     trainer = ScoreTrainer(scorer, optimizer, budget=resolved.micro_tokens, center=config.center)
-    training = _Training(
-        name, folder, config, lessons, examples.heldout, trainer, console, attempt, event
+    held = _Heldout(examples.heldout, trainer)
+
+    def learn(step: int) -> StepResult:
+        result = trainer.step(lessons.at(step), step)
+        epoch = float(step * lessons.per_step // len(lessons.examples))
+        return StepResult(metrics=result.metrics | {"data/epoch": epoch}, made=result.made)
+
+    def export(path: Path, step: int) -> None:
+        scorer.save(path)
+        card(path, step=step)
+
+    course = Course(
+        name=name,
+        folder=folder,
+        config=config,
+        steps=lessons.steps,
+        step=learn,
+        heldout=held.metrics,
+        export=export,
+        loss="rm/loss",
+        policy=scorer.model,
+        optimizer=optimizer,
+        console=console,
+        attempt=attempt,
+        event=event,
     )
-    training.begin(model_folder, examples.facts, resolved)
-    training.train(stop)
-    ends = training.finish()
+    course.begin(
+        f"aha reward model · {name}",
+        _lines(config, examples.facts, resolved, model_folder, folder, scorer),
+    )
+    course.train(stop)
+    report = evaluate(held.examples, held.scores(course.state.step))
+    files.write_json(folder / EVAL, report)  # it and the model are written again if they were there
+    with files.new_folder(folder / MODEL) as aside:
+        export(aside, course.state.step)
+    for line in said(report):
+        console.note(line)
     console.note(f"done. model: {folder / MODEL}")
-    return {"step": training.state.step, "model": MODEL, **ends}
+    return {"step": course.state.step, "model": MODEL, **course.ends("rm", "loss", "accuracy")}
 
 
 @dataclasses.dataclass
-class _Training:
-    """A reward model under way."""
+class _Heldout:
+    """What is held out, scored once for a step."""
 
-    name: str
-    folder: Path
-    config: RewardTrainConfig
-    lessons: Lessons[Any]
-    heldout: Sequence[Example]
+    examples: Sequence[Example]
     trainer: ScoreTrainer
-    console: Console
-    attempt: int
-    event: Event
-    state: State = dataclasses.field(default_factory=State)
-    scored: tuple[int, list[tuple[float, ...]]] | None = None
-    """Scores of what is held out, and the step at which they were measured."""
+    known: tuple[int, list[tuple[float, ...]]] | None = None
 
-    def begin(self, start: Path, facts: dict[str, Any], resolved: Resolved) -> None:
-        """The newest whole checkpoint, and the first lines of the console."""
-        checkpoints = self.folder / "checkpoints"
-        files.clean(checkpoints)
-        found = checkpoint.newest(checkpoints, warn=self.console.alert)
-        if found is None and any(checkpoints.glob("step_*")):
-            raise RunError(
-                f"no checkpoint in {checkpoints} is whole. Put a copy of one back, or move "
-                f"{self.folder} away to start over"
-            )
-        if found is not None:
-            self.state = checkpoint.load(found, optimizer=self.trainer.optimizer, reference=None)
-            self.console.note(f"resuming from {found.name} (attempt {self.attempt})")
-        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
-        self.metrics.truncate_after(self.state.step if found is not None else -1)
-        self.resumed = found is not None
-        self.event("start", stage=self.name, step=self.state.step, checkpoint=str(found))
-        parameters = sum(p.numel() for p in self.trainer.model.model.parameters())
-        self.console.start(
-            f"aha reward model · {self.name}",
-            [
-                f"model   {start}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
-                f"{resolved.threads} threads",
-                f"data    {facts['learned']} {self.config.form}, {facts['heldout']} held out; left out: "
-                f"{facts['too_long']} too long, {facts['no_summary']} without a summary, "
-                f"{facts['ties']} without a preference, {facts['broken']} broken",
-                f"step    {self.config.examples_per_step} {self.config.form}, {self.config.epochs:g} "
-                f"epochs; micro-batches of {resolved.micro_tokens} tokens",
-                f"folder  {self.folder}",
-            ],
-            steps=self.lessons.steps,
-        )
+    def scores(self, step: int) -> list[tuple[float, ...]]:
+        if self.known is None or self.known[0] != step:
+            found = score(self.trainer.model, self.examples, budget=self.trainer.budget)
+            self.known = step, found
+        return self.known[1]
 
-    def train(self, stop: Stop) -> None:
-        state, config, total = self.state, self.config, self.lessons.steps
-        if not self.resumed:
-            began = time.perf_counter()
-            self._write(0, self._heldout(), began)
-            self._save()
-        while state.step < total:
-            began = time.perf_counter()
-            examples = self.lessons.at(state.step)
-            result = self.trainer.step(examples, state.step)
-            values: dict[str, float | None] = dict(result.metrics)
-            values["data/epoch"] = float(
-                state.step * self.lessons.per_step // len(self.lessons.examples)
-            )
-            state.step += 1
-            self._watch(result.made)
-            values["optim/skipped/sum"] = float(not result.made)
-            seconds = time.perf_counter() - began
-            values["time/update_s"] = seconds
-            values["rate/update_tokens_per_s"] = result.metrics["optim/tokens/sum"] / seconds
-            last = state.step == total
-            if last or (config.eval_every and state.step % config.eval_every == 0):
-                values |= self._heldout()
-            self._write(state.step, values, began)
-            if last or stop.asked or state.step % config.checkpoint_every == 0:
-                self._save()
-            if stop.asked and not last:
-                raise Stopped(
-                    f"stopped after step {state.step}; everything is saved. Go on with: "
-                    f"aha resume {self.folder.parent}"
-                )
-
-    def finish(self) -> dict[str, float]:
-        """The evaluation and the model folder; both are written again if they were there."""
-        report = evaluate(self.heldout, self._scores())
-        rows = [row for row in self.metrics.rows() if row.get("rm/heldout/loss") is not None]
-        ends: dict[str, float] = {}
-        if rows:
-            for key in ("loss", "accuracy"):
-                ends[f"heldout_{key}_before"] = rows[0][f"rm/heldout/{key}"]
-                ends[f"heldout_{key}"] = rows[-1][f"rm/heldout/{key}"]
-        files.write_json(self.folder / EVAL, report)
-        with files.new_folder(self.folder / MODEL) as aside:
-            self.trainer.model.save(aside)
-        for line in said(report):
-            self.console.note(line)
-        return ends
-
-    def _watch(self, made: bool) -> None:
-        self.state.skipped_in_row = 0 if made else self.state.skipped_in_row + 1
-        if self.state.skipped_in_row >= SKIPS:
-            raise RunError(
-                f"{SKIPS} updates in a row were not finite (last: step {self.state.step}). The weights "
-                f"are those of the last good step; lower {self.name}.optim.lr, or use "
-                "model.dtype='float32'"
-            )
-
-    def _heldout(self) -> dict[str, float | None]:
-        if not self.heldout:
+    def metrics(self, step: int) -> dict[str, float | None]:
+        if not self.examples:
             return {}
-        found = summary(self.heldout, self._scores())
-        return {
-            "rm/heldout/loss": found["loss"],
-            "rm/heldout/accuracy": found["accuracy"],
-        }
+        found = summary(self.examples, self.scores(step))
+        return {"rm/heldout/loss": found["loss"], "rm/heldout/accuracy": found["accuracy"]}
 
-    def _scores(self) -> list[tuple[float, ...]]:
-        if self.scored is None or self.scored[0] != self.state.step:
-            found = score(self.trainer.model, self.heldout, budget=self.trainer.budget)
-            self.scored = self.state.step, found
-        return self.scored[1]
 
-    def _write(self, step: int, values: dict[str, float | None], began: float) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        values = values | {
-            "memory/peak_gb": peak * (1 if sys.platform == "darwin" else 1024) / 1e9,
-            "time/step_s": time.perf_counter() - began,
-        }
-        row = self.metrics.append(step, values, attempt=self.attempt)
-        if "rm/loss" in values:
-            self.console.step(row)
-
-    def _save(self) -> None:
-        checkpoints = self.folder / "checkpoints"
-        checkpoint.save(
-            checkpoints,
-            policy=self.trainer.model.model,
-            save_model=self.trainer.model.save,
-            optimizer=self.trainer.optimizer,
-            reference=None,
-            state=self.state,
-        )
-        checkpoint.prune(
-            checkpoints, keep_last=self.config.keep_last, best_step=-1, step=self.state.step
-        )
-        self.event("checkpoint", stage=self.name, step=self.state.step)
+def _lines(
+    config: RewardTrainConfig,
+    facts: dict[str, Any],
+    resolved: Resolved,
+    start: Path,
+    folder: Path,
+    scorer: RewardModel,
+) -> list[str]:
+    form = config.form
+    balance = f", {facts['safe']['learned']} of them safe" if form == "labels" else ""
+    without = "preference" if form == "pairs" else "label"
+    parameters = sum(p.numel() for p in scorer.model.parameters())
+    return [
+        f"model   {start}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
+        f"{resolved.threads} threads",
+        f"data    {facts['learned']} {form}{balance}, {facts['heldout']} held out; left out: "
+        f"{facts['too_long']} too long, {facts['no_summary']} without a summary, "
+        f"{facts['ties']} without a {without}, {facts['broken']} broken",
+        f"step    {config.examples_per_step} {form}, {config.epochs:g} "
+        f"epochs; micro-batches of {resolved.micro_tokens} tokens",
+        f"folder  {folder}",
+    ]
 
 
 # -- the model --------------------------------------------------------------------------------------------
@@ -315,20 +242,46 @@ def resolve(
     """Threads, dtype and micro-batch, and bytes of a checkpoint: stored at the first start.
 
     Raises:
-        DoesNotFit: not even one pair of `max_tokens` each fits the memory.
+        DoesNotFit: see `planned`.
     """
     stored = folder / RESOLVED
     if stored.exists():
         saved = json.loads(stored.read_text("utf-8"))
         return Resolved(**saved["resolved"]), saved["checkpoint_bytes"]
-    described = describe(model_folder)
+    made = planned(config, model, describe(model_folder), threads, memory_gb, name)
+    facts = {
+        "resolved": dataclasses.asdict(made.resolved),
+        "checkpoint_bytes": made.checkpoint_bytes,
+    }
+    files.write_json(stored, facts)
+    return made.resolved, made.checkpoint_bytes
+
+
+def planned(
+    config: RewardTrainConfig,
+    model: ModelConfig,
+    described: Any,
+    threads: int,
+    memory_gb: float,
+    name: str,
+) -> plan.Plan:
+    """What the stage needs; `described` is the transformers configuration that it starts from.
+
+    Raises:
+        DoesNotFit: not even one pair of `max_tokens` each fits the memory.
+    """
     text = described.get_text_config()
     parameters = count_parameters(described)
     dtype = resolve_dtype(model.dtype, described, model.device)
     size = DTYPES[dtype].itemsize
     where = resolve_device(model.device)
     memory = int(memory_gb * 1e9) if memory_gb else plan.available_memory(where.type)
-    always = parameters * (size + (16 if size == 2 else 12)) + plan.PROGRAM_BYTES
+    parts = {
+        "weights": parameters * size,
+        "optimizer": parameters * (16 if size == 2 else 12),
+        "program": plan.PROGRAM_BYTES,
+    }
+    always = sum(parts.values())
     token = plan.activation_bytes(
         text, size, checkpointing=model.gradient_checkpointing, fused=False
     )
@@ -349,10 +302,13 @@ def resolve(
         max_rows=0,
         micro_tokens=min(max(most, unit), left // token),
     )
-    checkpoint_bytes = parameters * (size + 12)
-    facts = {"resolved": dataclasses.asdict(resolved), "checkpoint_bytes": checkpoint_bytes}
-    files.write_json(stored, facts)
-    return resolved, checkpoint_bytes
+    return plan.Plan(
+        parameters=parameters,
+        parts=parts | {"activations": resolved.micro_tokens * token},
+        resolved=resolved,
+        rollout_tokens=0,
+        checkpoint_bytes=parameters * (size + 12),
+    )
 
 
 # -- the evaluation ---------------------------------------------------------------------------------------
@@ -409,9 +365,11 @@ def said(report: dict[str, Any]) -> list[str]:
             f"calibration error {report['calibration']['error']:.3f}; scores {report['score_mean']:.2f} "
             f"± {report['score_std']:.2f}",
         ]
+    word = "safe" if report["safe_share"] == report["majority"] else "not safe"
     return [
-        f'held out: {interval(report["accuracy"])} of {report["labels"]} labels right; always "safe": '
-        f"{interval(report['safe_share'])}; AUC {interval(report['auc'])}",
+        f"held out: {interval(report['accuracy'])} of {report['labels']} labels right; always "
+        f'"{word}": {interval(report["majority"])}; AUC {interval(report["auc"])}',
+        f"right where safe {interval(report['where_safe'])}, where not {interval(report['where_unsafe'])}",
         f"calibration error {report['calibration']['error']:.3f}; scores {report['score_mean']:.2f} "
         f"± {report['score_std']:.2f}",
     ]

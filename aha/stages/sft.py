@@ -1,6 +1,7 @@
 """Supervised training on dialogues. DeepSeek-R1 §2.3.1 (cold start), §2.3.3, §2.4 (distillation).
 
     RUN/sft/data.json            what became of every row
+    RUN/sft/mismatch.json        where stored answers of an RL stage are learned: stages/off_policy.py
     RUN/sft/metrics.jsonl        loss of each step; held-out loss before, after and on the way
     RUN/sft/checkpoints/step_N/  the model (hf/) and everything to go on from (state/)
 
@@ -10,9 +11,6 @@ A killed run goes on from its newest whole checkpoint to the same bytes. What is
 
 import dataclasses
 import json
-import resource
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,24 +19,24 @@ import torch
 
 from aha import files
 from aha.config import Recipe, SftConfig
-from aha.data import dialogues, templates
+from aha.data import dialogues, learned, mixture, templates
 from aha.data.dialogues import Dialogue
 from aha.data.order import permutation
 from aha.data.templates import Template
-from aha.errors import DataError, RunError, Stopped
+from aha.errors import DataError
 from aha.models import load as models
 from aha.models.adapters import merged
 from aha.models.locate import locate
 from aha.report.console import Console
-from aha.report.metrics import MetricsFile
+from aha.stages import off_policy
+from aha.stages.course import Course
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
-from aha.train import checkpoint, plan
-from aha.train.checkpoint import State, seed_all, step_name
+from aha.train import plan
+from aha.train.checkpoint import seed_all, step_name
 from aha.train.optim import Optimizer
 from aha.train.plan import Resolved
-from aha.train.run import SKIPS
 from aha.train.step import LossOptions, Trainer
 from aha.train.supervised import Example, Lessons, learn, loss
 
@@ -58,7 +56,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     config = recipe.sft
     assert config is not None
     folder, stop = run_folder.begin(node), Stop()
-    learned, heldout, bad = load_data(recipe, config)
+    read = read_data(recipe, config)
     model_folder = locate(recipe.model.path)
     resolved, size = resolve(recipe, config, folder, model_folder)
     check_disk(run_folder.root, size)
@@ -66,8 +64,18 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     seed_all(recipe.seed)
     loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
     template = templates.load_template(recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids)
-    data = _examples(config, template, learned, heldout, bad)
-    files.write_json(folder / DATA, data.facts)
+    data = examples_of(config, template, read)
+    answers, dropped = off_policy.answers_of(config.train)
+    files.write_json(folder / DATA, data.facts | ({"dropped": dropped} if answers else {}))
+    measured = off_policy.measured(
+        folder,
+        answers,
+        template,
+        recipe.data,
+        max_tokens=config.max_tokens,
+        seed=recipe.seed,
+        budget=resolved.micro_tokens,
+    )
     lessons = Lessons(
         data.learned, per_step=config.examples_per_step, epochs=config.epochs, seed=recipe.seed
     )
@@ -75,140 +83,76 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     policy.kept_logits = resolved.kept_logits
     optimizer = Optimizer(policy, config.optim, lessons.steps)
     trainer = Trainer(policy, optimizer, options=LossOptions(), budget=resolved.micro_tokens)
-    training = _Training(
-        run_folder, folder, config, lessons, data.heldout, trainer, loaded, console
+    course = _course(run_folder, folder, config, lessons, data.heldout, trainer, loaded, console)
+    if answers:  # the weights are those of the start here, also in a run that goes on
+        measured.at("start", policy, console)
+    course.begin(
+        f"aha {folder.name} · {recipe.name}",
+        _lines(config, data.facts, resolved, loaded, run_folder.root),
     )
-    training.begin(recipe.name, data.facts, resolved)
+    console.lines([*read.lines, *mixture.table_text(data.facts["table"]).split("\n")])
     with on_signal(stop, console):
-        training.train(stop)
-    final = folder / "checkpoints" / step_name(training.state.step)
+        course.train(stop)
+    ends = course.ends("sft", "loss")
+    if answers:
+        measured.at("end", policy, console)
+        ends |= measured.ends()
+    final = folder / "checkpoints" / step_name(course.state.step)
     console.note(f"done. model: {final / 'hf'}")
-    return {"step": training.state.step, "checkpoint": final.name, **training.ends}
+    return {"step": course.state.step, "checkpoint": final.name, **ends}
 
 
-@dataclasses.dataclass
-class _Training:
-    """A supervised stage under way."""
-
-    run_folder: RunFolder
-    folder: Path
-    config: SftConfig
-    lessons: Lessons[Example]
-    heldout: Sequence[Example]
-    trainer: Trainer
-    loaded: models.Loaded
-    console: Console
-    state: State = dataclasses.field(default_factory=State)
-    ends: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Held-out loss before and after."""
-
-    def begin(self, name: str, facts: dict[str, Any], resolved: Resolved) -> None:
-        """The newest whole checkpoint, and the first lines of the console."""
-        checkpoints = self.folder / "checkpoints"
-        files.clean(checkpoints)
-        found = checkpoint.newest(checkpoints, warn=self.console.alert)
-        if found is None and any(checkpoints.glob("step_*")):
-            raise RunError(
-                f"no checkpoint in {checkpoints} is whole. Put a copy of one back, or move "
-                f"{self.folder} away to start over"
-            )
-        if found is not None:
-            self.state = checkpoint.load(found, optimizer=self.trainer.optimizer, reference=None)
-            self.console.note(f"resuming from {found.name} (attempt {self.run_folder.attempt})")
-        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
-        self.metrics.truncate_after(self.state.step if found is not None else -1)
-        self.resumed = found is not None
-        self.run_folder.event(
-            "start", stage=self.folder.name, step=self.state.step, checkpoint=str(found)
-        )
-        parameters = sum(p.numel() for p in self.trainer.policy.parameters())
-        self.console.start(
-            f"aha {self.folder.name} · {name}",
-            [
-                f"model   {self.loaded.folder}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
-                f"{resolved.threads} threads",
-                f"data    {facts['learned']} examples, {facts['tokens']:,} tokens to learn; "
-                f"{facts['heldout']} held out; left out: {facts['too_long']} too long, "
-                f"{facts['refused']} refused, {facts['broken']} broken",
-                f"step    {self.config.examples_per_step} examples, {self.config.epochs:g} epochs; "
-                f"micro-batches of {resolved.micro_tokens} tokens",
-                f"run     {self.run_folder.root}",
-            ],
-            steps=self.lessons.steps,
-        )
-
-    def train(self, stop: Stop) -> None:
-        state, config, total = self.state, self.config, self.lessons.steps
-        if not self.resumed:
-            began = time.perf_counter()
-            self._write(0, self._heldout(), began)
-            self._save()
-        while state.step < total:
-            began = time.perf_counter()
-            result = learn(self.trainer, self.lessons, state.step)
-            state.step += 1
-            self._watch(result.made)
-            values: dict[str, float | None] = dict(result.metrics)
-            values["optim/skipped/sum"] = float(not result.made)
-            seconds = time.perf_counter() - began
-            values["time/update_s"] = seconds
-            values["rate/update_tokens_per_s"] = result.metrics["optim/tokens/sum"] / seconds
-            last = state.step == total
-            if last or (config.eval_every and state.step % config.eval_every == 0):
-                values |= self._heldout()
-            self._write(state.step, values, began)
-            if last or stop.asked or state.step % config.checkpoint_every == 0:
-                self._save()
-            if stop.asked and not last:
-                raise Stopped(
-                    f"stopped after step {state.step}; everything is saved. Go on with: "
-                    f"aha resume {self.run_folder.root}"
-                )
-        rows = [row for row in self.metrics.rows() if row.get("sft/heldout/loss") is not None]
-        if rows:
-            self.ends = {
-                "heldout_loss_before": rows[0]["sft/heldout/loss"],
-                "heldout_loss": rows[-1]["sft/heldout/loss"],
-            }
-
-    def _watch(self, made: bool) -> None:
-        self.state.skipped_in_row = 0 if made else self.state.skipped_in_row + 1
-        if self.state.skipped_in_row >= SKIPS:
-            raise RunError(
-                f"{SKIPS} updates in a row were not finite (last: step {self.state.step}). The weights are "
-                "those of the last good step; lower sft.optim.lr, or use model.dtype='float32'"
-            )
-
-    def _heldout(self) -> dict[str, float | None]:
-        if not self.heldout:
+def _course(
+    run_folder: RunFolder,
+    folder: Path,
+    config: SftConfig,
+    lessons: Lessons[Example],
+    heldout: Sequence[Example],
+    trainer: Trainer,
+    loaded: models.Loaded,
+    console: Console,
+) -> Course:
+    def measured(step: int) -> dict[str, float | None]:
+        if not heldout:
             return {}
-        with merged(self.trainer.policy):
-            return {"sft/heldout/loss": loss(self.trainer, self.heldout)["all"]}
+        with merged(trainer.policy):
+            return {"sft/heldout/loss": loss(trainer, heldout)["all"]}
 
-    def _write(self, step: int, values: dict[str, float | None], began: float) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        values = values | {
-            "memory/peak_gb": peak * (1 if sys.platform == "darwin" else 1024) / 1e9,
-            "time/step_s": time.perf_counter() - began,
-        }
-        row = self.metrics.append(step, values, attempt=self.run_folder.attempt)
-        if "sft/loss" in values:
-            self.console.step(row)
+    def export(path: Path, step: int) -> None:
+        models.save(path, loaded)
+        run_folder.describe(path, step=step)
 
-    def _save(self) -> None:
-        checkpoints = self.folder / "checkpoints"
-        checkpoint.save(
-            checkpoints,
-            policy=self.trainer.policy,
-            save_model=lambda path: models.save(path, self.loaded),
-            optimizer=self.trainer.optimizer,
-            reference=None,
-            state=self.state,
-        )
-        checkpoint.prune(
-            checkpoints, keep_last=self.config.keep_last, best_step=-1, step=self.state.step
-        )
-        self.run_folder.event("checkpoint", stage=self.folder.name, step=self.state.step)
+    return Course(
+        name=folder.name,
+        folder=folder,
+        config=config,
+        steps=lessons.steps,
+        step=lambda step: learn(trainer, lessons, step),
+        heldout=measured,
+        export=export,
+        loss="sft/loss",
+        policy=trainer.policy,
+        optimizer=trainer.optimizer,
+        console=console,
+        attempt=run_folder.attempt,
+        event=run_folder.event,
+    )
+
+
+def _lines(
+    config: SftConfig, facts: dict[str, Any], resolved: Resolved, loaded: models.Loaded, root: Path
+) -> list[str]:
+    parameters = sum(p.numel() for p in loaded.policy.parameters())
+    return [
+        f"model   {loaded.folder}, {parameters / 1e6:.1f}M parameters, {resolved.dtype}, "
+        f"{resolved.threads} threads",
+        f"data    {facts['learned']} examples, {facts['tokens']:,} tokens to learn; "
+        f"{facts['heldout']} held out; left out: {facts['too_long']} too long, "
+        f"{facts['refused']} refused, {facts['broken']} broken",
+        f"step    {config.examples_per_step} examples, {config.epochs:g} epochs; "
+        f"micro-batches of {resolved.micro_tokens} tokens",
+        f"run     {root}",
+    ]
 
 
 # -- the data ---------------------------------------------------------------------------------------------
@@ -221,48 +165,55 @@ class Data:
     facts: dict[str, Any]
 
 
-def load_data(recipe: Recipe, config: SftConfig) -> tuple[list[Dialogue], list[Dialogue], int]:
-    """Dialogues to learn, held-out ones, and how many rows were broken.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Read:
+    """Dialogues to learn and held-out ones, and what became of the rows."""
+
+    learned: list[Dialogue]
+    heldout: list[Dialogue]
+    broken: int
+    sources: dict[str, dict[str, Any]]
+    """Of what is learned or set aside: data/learned.py."""
+    lines: list[str]
+
+
+def read_data(recipe: Recipe, config: SftConfig) -> Read:
+    """The dialogues of a recipe.
 
     Raises:
-        ConfigError, DataError: see data/dialogues.py.
+        ConfigError, DataError: see data/learned.py.
     """
-    train, broken = _all_of(recipe, config.train, "train")
+    made = learned.load(config.train, config=recipe.data, seed=recipe.seed)
+    train, broken = made.dialogues, made.broken
     if config.heldout:
-        heldout, more = _all_of(recipe, config.heldout, "heldout")
+        named = [config.heldout] if isinstance(config.heldout, str) else config.heldout
+        loaded = [dialogues.load(one, split="heldout", config=recipe.data) for one in named]
+        heldout = [one for each in loaded for one in each.dialogues]
+        broken += sum(len(each.bad) for each in loaded)
         asked = {dialogue.messages[:-1] for dialogue in heldout}
-        kept = [dialogue for dialogue in train if dialogue.messages[:-1] not in asked]
-        return kept, heldout[:MOST_HELDOUT], broken + more
-    aside = min(MOST_HELDOUT, int(len(train) * config.heldout_share))
-    order = permutation(len(train), f"heldout {recipe.seed}", 0)
-    out = set(order[:aside])
-    return (
-        [one for i, one in enumerate(train) if i not in out],
-        [one for i, one in enumerate(train) if i in out],
-        broken,
+        train = [dialogue for dialogue in train if dialogue.messages[:-1] not in asked]
+        heldout = heldout[:MOST_HELDOUT]
+    else:
+        aside = min(MOST_HELDOUT, int(len(train) * config.heldout_share))
+        out = set(permutation(len(train), f"heldout {recipe.seed}", 0)[:aside])
+        heldout = [one for i, one in enumerate(train) if i in out]
+        train = [one for i, one in enumerate(train) if i not in out]
+    return Read(
+        learned=train, heldout=heldout, broken=broken, sources=made.sources, lines=made.lines()
     )
 
 
-def _all_of(recipe: Recipe, sources: str | list[str], split: str) -> tuple[list[Dialogue], int]:
-    found: list[Dialogue] = []
-    broken = 0
-    for source in [sources] if isinstance(sources, str) else sources:
-        loaded = dialogues.load(source, split=split, config=recipe.data)
-        found += loaded.dialogues
-        broken += len(loaded.bad)
-    return found, broken
+def load_data(recipe: Recipe, config: SftConfig) -> tuple[list[Dialogue], list[Dialogue], int]:
+    """Dialogues to learn, held-out ones, and how many rows were broken. Raises: as `read_data`."""
+    read = read_data(recipe, config)
+    return read.learned, read.heldout, read.broken
 
 
-def _examples(
-    config: SftConfig,
-    template: Template,
-    learned: Sequence[Dialogue],
-    heldout: Sequence[Dialogue],
-    broken: int,
-) -> Data:
+def examples_of(config: SftConfig, template: Template, read: Read) -> Data:
     """Dialogues as tokens; those that are too long or refused are counted, never cut."""
     why: list[str] = []
     long = 0
+    sizes: dict[int, int] = {}  # tokens of the dialogues that are learned, by identity
 
     def made(some: Sequence[Dialogue]) -> list[Example]:
         nonlocal long
@@ -280,6 +231,7 @@ def _examples(
                     long += 1
                     continue
                 name = dialogue.id if len(places) == 1 else f"{dialogue.id}/{place}"
+                sizes[id(dialogue)] = len(prompt) + len(answer)
                 examples.append(
                     Example(
                         id=name,
@@ -290,10 +242,10 @@ def _examples(
                 )
         return examples
 
-    train, held = made(learned), made(heldout)
+    train, held = made(read.learned), made(read.heldout)
     if not train:
         raise DataError(
-            f"none of {len(learned)} dialogues can be learned: {long} are longer than "
+            f"none of {len(read.learned)} dialogues can be learned: {long} are longer than "
             f"sft.max_tokens={config.max_tokens}; refused: {'; '.join(why[:3]) or 'none'}"
         )
     facts = {
@@ -304,7 +256,11 @@ def _examples(
         "too_long": long,
         "refused": len(why),
         "refused_first": why[:5],
-        "broken": broken,
+        "broken": read.broken,
+        "sources": read.sources,
+        "table": mixture.table(
+            [one for one in read.learned if id(one) in sizes], lambda one: sizes[id(one)]
+        ),
     }
     return Data(train, held, facts)
 

@@ -2,6 +2,8 @@
 
     zero.start = "stage:sft"                    the model of that stage
     stage.sft_again.train = "stage:rejection"   the dialogues that a sampling stage wrote
+    stage.dpo.train = "stage:rejection"         the pairs that it wrote: right against wrong answers
+    stage.rft.train = "stage:zero?correct=true" the stored answers of an RL stage (data/stored.py)
     model.path = "stage:pretrain"               for every stage that does not say otherwise
 
 Every such reference makes that stage a parent. `view` is the recipe as one stage sees it: its own
@@ -18,6 +20,10 @@ from aha.errors import ConfigError
 STAGE = "stage:"
 DIALOGUES = "dialogues.jsonl"
 """What a sampling stage writes."""
+PAIRS = "pairs.jsonl"
+"""What it writes besides: a right and a wrong answer of each problem that has both."""
+OF_PAIRS = ("dpo", "reward_model")
+"""Kinds of stages that learn pairs."""
 TABLE = {"rl": "zero", "sft": "sft", "pretrain": "pretrain"}
 """Kind of a stage -> the table that its code reads."""
 
@@ -80,7 +86,8 @@ def model_parent(recipe: Recipe, stage: str) -> str | None:
 def view(recipe: Recipe, stage: str, root: Path) -> Recipe:
     """The recipe as a stage sees it: one stage, in the table of its kind, with paths."""
     known = {name: recipe.kind(name) for name in recipe.stages()}
-    found = _placed(settings(recipe, stage), known, root)
+    sampled = PAIRS if recipe.kind(stage) in OF_PAIRS else DIALOGUES
+    found = _placed(settings(recipe, stage), known, root, sampled)
     table = TABLE.get(recipe.kind(stage))
     raw = recipe.model_dump(exclude={"pretrain", "sft", "zero", "stage", "model", "data"})
     raw |= {"model": found["model"], "data": found["data"]} if table != "pretrain" else {}
@@ -92,13 +99,14 @@ def view(recipe: Recipe, stage: str, root: Path) -> Recipe:
     return Recipe.model_validate(raw)
 
 
-def _placed(value: Any, kinds: dict[str, str], root: Path) -> Any:
+def _placed(value: Any, kinds: dict[str, str], root: Path, sampled: str) -> Any:
+    """`value` with paths in place of references; `sampled` is the file taken of a sampling stage."""
     if isinstance(value, str) and value.startswith(STAGE):
         name, sign, keys = value.removeprefix(STAGE).partition("?")
-        made = root / name / DIALOGUES if kinds[name] == "sample" else root / name
+        made = root / name / sampled if kinds[name] == "sample" else root / name
         return f"{made}{sign}{keys}"
     if isinstance(value, dict):
-        return {key: _placed(item, kinds, root) for key, item in value.items()}
+        return {key: _placed(item, kinds, root, sampled) for key, item in value.items()}
     if isinstance(value, list):
-        return [_placed(item, kinds, root) for item in value]
+        return [_placed(item, kinds, root, sampled) for item in value]
     return value

@@ -5,6 +5,7 @@ numbers, so a resumed run takes them from its folder and never measures again.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Plan:
     checkpoint_bytes: int
     rollout_s: float | None = None
     update_s: float | None = None
-    """Seconds of the halves of a step in which everything is as long as it may be, if measured."""
+    """Seconds of the halves of a step in which everything is as long as it may be, if measured; 0 for a
+    half that the stage does not have."""
 
     @property
     def total(self) -> int:
@@ -95,14 +97,17 @@ def available_memory(device: str = "cpu") -> int:
 def make(
     recipe: Recipe,
     config: ZeroConfig,
-    folder: Path,
+    model: Any,
     *,
     timed: bool = False,
+    others: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Plan an RL stage on the model in `folder`.
+    """Plan an RL stage.
 
     Args:
+        model: its folder, or the transformers configuration of one that is not made yet.
         timed: also measure how long a step takes here (seconds; see speed.py).
+        others: transformers configurations of reward models that are not made yet, by their path.
 
     Raises:
         DoesNotFit: even the smallest schedule is over the memory; says which part and what to change.
@@ -110,17 +115,20 @@ def make(
     """
     from aha.models.load import DTYPES
 
-    it = _machine(recipe, folder)
-    text, parameters, size = it.text, it.parameters, it.size
+    it = _machine(recipe, model)
+    parameters, size = it.parameters, it.size
     parts = dict(it.parts)
     if config.kl_coef and not recipe.model.lora_rank:
         parts["reference"] = parameters * size
+    if config.reward_models:
+        paths = [asked.path for asked in config.reward_models.values()]
+        parts["reward models"] = reward_model_bytes(paths, others or {})
     always = sum(parts.values())
+    prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
     if size == 2 and it.native:
         parts["packed weights"] = parameters * size
 
-    prompt, answer = recipe.data.max_prompt_tokens, config.max_answer_tokens
-    token_bytes = kv_token_bytes(text, kept_dtype(DTYPES[it.dtype], it.where).itemsize)
+    token_bytes = kv_token_bytes(it.text, kept_dtype(DTYPES[it.dtype], it.where).itemsize)
     decoded = max(answer, config.eval.max_answer_tokens)
     least_kv = (9 * decoded + prompt) * token_bytes  # one answer, and the engine's spare rows
     to_sample = it.room - always - parts.get("packed weights", 0)
@@ -158,14 +166,25 @@ def make(
     )
 
 
-def make_supervised(recipe: Recipe, config: SftConfig, folder: Path) -> Plan:
-    """Plan a supervised stage on the model in `folder`.
+def make_supervised(
+    recipe: Recipe,
+    config: SftConfig,
+    model: Any,
+    *,
+    example: tuple[int, int] | None = None,
+) -> Plan:
+    """Plan a supervised stage.
+
+    Args:
+        model: its folder, or the transformers configuration of one that is not made yet.
+        example: tokens of a prompt and of its answer; measures how long a step of such examples takes
+            here (CPU; seconds).
 
     Raises:
         DoesNotFit: not even one example of `max_tokens` fits the memory.
         ModelError: the model's configuration cannot be read.
     """
-    it = _machine(recipe, folder)
+    it = _machine(recipe, model)
     parts = dict(it.parts)
     micro, kept = _update_half(
         recipe, it, parts, it.room - sum(parts.values()), config.max_tokens, key="sft.max_tokens"
@@ -179,12 +198,24 @@ def make_supervised(recipe: Recipe, config: SftConfig, folder: Path) -> Plan:
         micro_tokens=micro,
         kept_logits=kept,
     )
+    seconds: dict[str, float] = {}
+    if example is not None and it.where.type == "cpu":
+        from aha.train import speed
+
+        prompt, answer = example
+        work = speed.Work(
+            prompt=prompt, answer=answer, group=1, answers=0, trees=micro, optim=config.optim
+        )
+        token, optimizer = speed.updating(recipe, work, it.described, resolved)
+        tokens = config.examples_per_step * (prompt + answer)
+        seconds = {"rollout_s": 0.0, "update_s": tokens * token + optimizer}
     return Plan(
         parameters=it.parameters,
         parts=parts,
         resolved=resolved,
         rollout_tokens=0,
         checkpoint_bytes=it.parameters * it.size + it.trained * 12,
+        **seconds,
     )
 
 
@@ -205,10 +236,11 @@ class _Machine:
     parts: dict[str, int]
 
 
-def _machine(recipe: Recipe, folder: Path) -> _Machine:
+def _machine(recipe: Recipe, model: Any) -> _Machine:
+    """`model`: a folder, or a transformers configuration."""
     from aha.models.load import DTYPES, count_parameters, describe, resolve_device, resolve_dtype
 
-    described = describe(folder)
+    described = describe(model) if isinstance(model, Path) else model
     text = described.get_text_config()
     parameters = count_parameters(described)
     dtype = resolve_dtype(recipe.model.dtype, described, recipe.model.device)
@@ -274,6 +306,22 @@ def _update_half(
     if kept:
         parts["kept logits"] = kept
     return micro, kept
+
+
+def reward_model_bytes(paths: Sequence[str], others: Mapping[str, Any]) -> int:
+    """Bytes of the weights of reward models, which score in float32.
+
+    Args:
+        others: transformers configurations of those that are not made yet, by their path.
+
+    Raises:
+        ModelError: one cannot be found or read.
+    """
+    from aha.models.load import count_parameters, describe
+    from aha.models.locate import locate
+
+    described = [others[path] if path in others else describe(locate(path)) for path in paths]
+    return sum(4 * count_parameters(each) for each in described)
 
 
 def kv_token_bytes(text: Any, size: int) -> int:

@@ -8,12 +8,12 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from aha.config import Recipe, ZeroConfig
+from aha.config import OptimConfig, Recipe, ZeroConfig
 from aha.models import load as models
 from aha.models.attention import register
 from aha.models.policy import Policy
@@ -41,6 +41,21 @@ class Times:
     update_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is computed side by side; lengths in tokens."""
+
+    prompt: int
+    answer: int
+    group: int
+    """Answers to a prompt."""
+    answers: int
+    """Answers sampled before anything else happens."""
+    trees: int = 1
+    """Prompts in the measured update, if so many fit."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
 @dataclass(frozen=True, slots=True)
 class _Costs:
     """Seconds; `+` and `*` go over layers."""
@@ -62,6 +77,51 @@ def measure(recipe: Recipe, config: ZeroConfig, described: Any, resolved: Any) -
 
     Takes some seconds; threads and random state are as before afterwards.
     """
+    answers = config.prompts_per_step * config.minibatches * config.group_size
+    work = Work(
+        prompt=recipe.data.max_prompt_tokens,
+        answer=config.max_answer_tokens,
+        group=config.group_size,
+        answers=answers,
+        optim=config.optim,
+    )
+    costs, run = _costs(recipe, work, described, resolved)
+    answer_tokens = answers * config.max_answer_tokens
+    prompts = config.prompts_per_step * config.minibatches
+    if not config.prefix_sharing:
+        prompts = answers
+    stream = answer_tokens + prompts * recipe.data.max_prompt_tokens
+    update = stream * (costs.update + (costs.forward if config.kl_coef else 0.0))
+    optimizer = config.minibatches * costs.optimizer * run.trained
+    return Times(_sampling(costs, run), update + optimizer)
+
+
+def sampling(recipe: Recipe, work: Work, described: Any, resolved: Any) -> float:
+    """Seconds of `work.answers` answers, all as long as they may be. CPU only."""
+    return _sampling(*_costs(recipe, work, described, resolved, updates=False))
+
+
+def updating(recipe: Recipe, work: Work, described: Any, resolved: Any) -> tuple[float, float]:
+    """(seconds a token forward and backward, seconds of the optimizer) of examples. CPU only."""
+    costs, run = _costs(recipe, work, described, resolved, samples=False)
+    return costs.update, costs.optimizer * run.trained
+
+
+def _sampling(costs: "_Costs", run: "_Measured") -> float:
+    waves = -(-run.work.answers // run.rows)
+    return waves * (costs.start + (run.work.answer - 1) * costs.decode)
+
+
+def _costs(
+    recipe: Recipe,
+    work: Work,
+    described: Any,
+    resolved: Any,
+    *,
+    samples: bool = True,
+    updates: bool = True,
+) -> tuple["_Costs", "_Measured"]:
+    """The halves that are asked for; a large model is measured with few layers and extended."""
     layers = described.get_text_config().num_hidden_layers
     whole = models.count_parameters(described)
     threads = torch.get_num_threads()
@@ -69,7 +129,7 @@ def measure(recipe: Recipe, config: ZeroConfig, described: Any, resolved: Any) -
     try:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            run = _Measured(recipe, config, described, resolved)
+            run = _Measured(recipe, work, described, resolved, samples=samples, updates=updates)
             first = 1 + (getattr(described, "first_k_dense_replace", 0) or 0)
             if whole <= WHOLE or layers <= first + 2:
                 costs = run(layers)
@@ -77,17 +137,8 @@ def measure(recipe: Recipe, config: ZeroConfig, described: Any, resolved: Any) -
                 costs = _extended(run(first), run(first + 2), (layers - first) / 2)
     finally:
         torch.set_num_threads(threads)
-    answers = config.prompts_per_step * config.minibatches * config.group_size
-    waves = -(-answers // run.rows)
-    rollout = waves * (costs.start + (config.max_answer_tokens - 1) * costs.decode)
-    answer_tokens = answers * config.max_answer_tokens
-    prompts = config.prompts_per_step * config.minibatches
-    if not config.prefix_sharing:
-        prompts = answers
-    stream = answer_tokens + prompts * recipe.data.max_prompt_tokens
-    update = stream * (costs.update + (costs.forward if config.kl_coef else 0.0))
-    trained = run.trained_share * whole
-    return Times(rollout, update + config.minibatches * costs.optimizer * trained)
+    run.trained = run.trained_share * whole
+    return costs, run
 
 
 def _extended(small: _Costs, large: _Costs, times: float) -> _Costs:
@@ -104,18 +155,28 @@ def _extended(small: _Costs, large: _Costs, times: float) -> _Costs:
 class _Measured:
     """Measures a model of the recipe's architecture with some of its layers."""
 
-    def __init__(self, recipe: Recipe, config: ZeroConfig, described: Any, resolved: Any) -> None:
-        self.recipe, self.config, self.described = recipe, config, described
+    def __init__(
+        self,
+        recipe: Recipe,
+        work: Work,
+        described: Any,
+        resolved: Any,
+        *,
+        samples: bool = True,
+        updates: bool = True,
+    ) -> None:
+        self.recipe, self.work, self.described = recipe, work, described
         self.resolved = resolved
+        self.samples, self.updates = samples, updates
         self.layers = described.get_text_config().num_hidden_layers
-        answers = config.prompts_per_step * config.minibatches * config.group_size
-        self.rows = min(resolved.max_rows, answers)
-        self.trained_share = 1.0
+        self.rows = min(resolved.max_rows, work.answers)
+        self.trained_share = self.trained = 1.0
 
     def __call__(self, layers: int) -> _Costs:
         policy = self._policy(layers)
-        start, decode = self._sampled(policy, layers)
-        return _Costs(start, decode, *self._updated(policy))
+        start, decode = self._sampled(policy, layers) if self.samples else (0.0, 0.0)
+        updated = self._updated(policy) if self.updates else (0.0, 0.0, 0.0)
+        return _Costs(start, decode, *updated)
 
     def _policy(self, layers: int) -> Policy:
         from transformers import AutoModelForCausalLM
@@ -137,10 +198,10 @@ class _Measured:
 
     def _sampled(self, policy: Policy, layers: int) -> tuple[float, float]:
         """Seconds of starting the answers, and of one step when they are half grown."""
-        config, vocabulary = self.config, policy.causal.config.get_text_config().vocab_size
-        prompt = [7 % vocabulary] * self.recipe.data.max_prompt_tokens
-        group = min(config.group_size, self.rows)
-        answer = config.max_answer_tokens
+        work, vocabulary = self.work, policy.causal.config.get_text_config().vocab_size
+        prompt = [7 % vocabulary] * work.prompt
+        group = min(work.group, self.rows)
+        answer = work.answer
         started: list[float] = []
         stepped: list[float] = []
         for _ in range(REPEATS):
@@ -165,17 +226,18 @@ class _Measured:
 
     def _updated(self, policy: Policy) -> tuple[float, float, float]:
         """Seconds a token of a forward pass and of an update, and a parameter of the optimizer."""
-        config, vocabulary = self.config, policy.causal.config.get_text_config().vocab_size
-        prompt, answer = self.recipe.data.max_prompt_tokens, config.max_answer_tokens
+        work, vocabulary = self.work, policy.causal.config.get_text_config().vocab_size
+        prompt, answer = work.prompt, work.answer
         fit = min(max(TOKENS, prompt + answer), self.resolved.micro_tokens)
-        units = min(config.group_size, max(1, (fit - prompt) // answer))
+        units = min(work.group, max(1, (fit - prompt) // answer))
         columns = {"pg_weight": 1.0, "advantage": 1.0, "old_logp": -5.0}
         values = {name: (value,) * answer for name, value in columns.items()}
         token_ids = tuple(i % vocabulary for i in range(answer))
         tree = Tree((1 % vocabulary,) * prompt, [Unit(token_ids, values) for _ in range(units)])
-        tokens = prompt + units * answer
+        trees = [tree] * min(work.trees, max(1, fit // (prompt + units * answer)))
+        tokens = len(trees) * (prompt + units * answer)
         policy.kept_logits = self.resolved.kept_logits
-        optimizer = Optimizer(policy, config.optim, 10)
+        optimizer = Optimizer(policy, work.optim, 10)
         trainer = Trainer(policy, optimizer, options=LossOptions(), budget=tokens)
         seconds: list[float] = []
         kept = optimizer.step
@@ -187,11 +249,11 @@ class _Measured:
             return result
 
         optimizer.step = step  # type: ignore[method-assign]
-        stream = to_batch([tree]).stream
+        stream = to_batch(trees).stream
         whole: list[float] = []
         forward: list[float] = []
         for number in range(REPEATS):
-            whole.append(_seconds(trainer.step, [tree], number, on_policy=True) - seconds[-1])
+            whole.append(_seconds(trainer.step, trees, number, on_policy=True) - seconds[-1])
             with torch.no_grad():
                 forward.append(_seconds(policy, stream))
         parameters = sum(p.numel() for p in optimizer.masters.values())

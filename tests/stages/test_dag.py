@@ -93,10 +93,50 @@ def test_fingerprints_are_the_same_in_another_process():
 def test_a_stage_is_selected_with_what_it_needs():
     nodes = dag.graph(recipe())
     assert dag.select(nodes, None) == nodes
-    assert [n.name for n in dag.select(nodes, "zero")] == ["pretrain", "zero"]
-    assert [n.name for n in dag.select(nodes, "pretrain")] == ["pretrain"]
-    with pytest.raises(ConfigError, match=r"no stage 'zeroo'; it has: pretrain, zero"):
-        dag.select(nodes, "zeroo")
+    assert [n.name for n in dag.select(nodes, ["zero"])] == ["pretrain", "zero"]
+    assert [n.name for n in dag.select(nodes, ["pretrain"])] == ["pretrain"]
+    with pytest.raises(
+        ConfigError, match=r"no stage 'zeroo'; did you mean zero\? it has: pretrain, zero"
+    ):
+        dag.select(nodes, ["zeroo"])
+
+
+WIDE = {
+    "sft": {"train": "stage:keep"},
+    "zero": {},
+    "stage": {
+        "keep": {"kind": "sample", "start": "stage:zero"},
+        "alone": {"kind": "rl"},
+        "last": {"kind": "rl", "start": "stage:sft"},
+    },
+}
+
+
+def names(nodes):
+    return [node.name for node in nodes]
+
+
+@pytest.mark.parametrize(
+    "stages,needed,made",
+    [
+        (["keep"], ["zero", "keep"], ["keep", "sft", "last"]),
+        (["last", "alone"], ["zero", "keep", "sft", "alone", "last"], ["alone", "last"]),
+        (["zero"], ["zero"], ["zero", "keep", "sft", "last"]),
+        (["zero", "zero"], ["zero"], ["zero", "keep", "sft", "last"]),
+    ],
+)
+def test_stages_with_what_they_need_and_what_is_made_from_them(stages, needed, made):
+    nodes = dag.graph(resolve(WIDE))
+    assert names(nodes) == [
+        "zero",
+        "keep",
+        "sft",
+        "alone",
+        "last",
+    ]  # the order of the recipe, parents first
+    assert names(dag.select(nodes, stages)) == needed
+    assert names(dag.descendants(nodes, stages)) == made
+    assert dag.descendants(nodes, []) == []
 
 
 def test_status_and_diagram(tmp_path):

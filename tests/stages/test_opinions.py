@@ -7,7 +7,7 @@ import torch
 from byte_words import tokenizer
 from judge_server import says, server, verdict
 
-from aha.config import JudgeConfig, RewardModelConfig, resolve
+from aha.config import JudgeConfig, resolve
 from aha.errors import ConfigError, ModelError
 from aha.records import Grade, Prompt, Rendered, Rollout
 from aha.rewards.mix import Mix, Tables
@@ -95,8 +95,8 @@ def test_the_whole_answer_may_be_scored_and_squeezed(folder, tmp_path):
 
 
 def test_extreme_scores_stay_finite():
-    config = RewardModelConfig(path="x", scale=1e30, sigmoid=True)
-    assert [opinions.transformed(v, config) for v in (-1e30, 1e30)] == pytest.approx([0, 1])
+    level = opinions.Level(0.0, 1e30)
+    assert [opinions.transformed(v, level, True) for v in (-1e30, 1e30)] == pytest.approx([0, 1])
 
 
 def test_what_is_too_long_for_the_reward_model_has_no_reward(folder, tmp_path):

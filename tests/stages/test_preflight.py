@@ -57,6 +57,24 @@ CASES = {
     "form is all that is wanted": (
         GOOD, replace(WRONG, varied=1, varying=("format",)), {"format": 1.0}, "can", "not rewarded",
     ),
+    "nothing can be right": (
+        GOOD, replace(WRONG, open_answers=64, open_questions=4, open_varied=2, varied=2), {},
+        "can", "none of these questions has a right answer",
+    ),
+    "nothing can be right, and all are paid alike": (
+        GOOD, replace(WRONG, open_answers=64, open_questions=4), {}, "cannot", "rewards are equal",
+    ),
+    "open ones teach, of the others none is right": (
+        GOOD, replace(WRONG, open_answers=32, open_questions=2, open_varied=1, varied=1), {},
+        "slowly", "of 32 answers to questions with a right answer none is right",
+    ),
+    "nothing is learned from either": (
+        GOOD, replace(WRONG, open_answers=32, open_questions=2), {}, "cannot", "is right",
+    ),
+    "open ones among others": (  # 1 of 2 groups that have a right answer, not of 16
+        GOOD, replace(USUAL, questions=16, open_questions=14, open_answers=56, informative=1), {},
+        "can", "",
+    ),
     "nothing that is wanted differs": (GOOD, WRONG, {"format": 1.0}, "cannot", "rewards are equal"),
 }  # fmt: skip
 
@@ -115,6 +133,19 @@ def test_counts_by_hand():
     assert got.tokens_p95 == 27
     # Wilson for 1 of 3: (1/3 + z2/6 -+ z sqrt(2/9/3 + z2/36)) / (1 + z2/3), z = 1.96
     assert (got.informative_low, got.informative_high) == pytest.approx((0.0615, 0.7923), abs=1e-3)
+
+
+def test_open_prompts_are_counted_apart():
+    closed = group(answer(0, "correct", "7", reward=0.0), answer(1, "wrong", "1", reward=0.0))
+    prompt = Prompt(id="o", question="?", gold="", kind="open")
+    scored = (answer(0, "open", "a", reward=0.25), answer(1, "open", "b", reward=0.75))
+    rendered = Rendered(prompt=prompt, text="", token_ids=(1,))
+    got = count([closed, Group(rendered=rendered, scored=scored)], ("think", "answer"))
+    assert (got.questions, got.closed, got.open_answers, got.open_varied) == (2, 1, 2, 1)
+    assert (got.right, got.informative, got.all_wrong, got.varied) == (1, 1, 0, 2)
+    alone = count([Group(rendered=rendered, scored=scored)], ("think", "answer"))
+    assert (alone.closed, alone.informative_low, alone.informative_high) == (0, 0.0, 1.0)
+    assert judge(GOOD, alone, CONFIG).state == "can"
 
 
 def test_gold_answers_on_the_real_graders():

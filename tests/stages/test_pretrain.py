@@ -7,6 +7,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha import config
+from aha.data import corpus
 from aha.errors import ConfigError, RunError, Stopped
 from aha.evals.run import Result
 from aha.files import sha256, verify
@@ -160,7 +161,7 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path):
 
 def test_the_loss_is_told_by_kind_of_document(unbroken):
     model_folder, lines, _ = unbroken
-    kinds = ("drills", "worked", "countdown", "text", "template")
+    kinds = tuple(corpus.KINDS)
     for line in lines:
         told = [line[f"pretrain/loss/{kind}"] for kind in kinds]
         known = [loss for loss in told if loss is not None]

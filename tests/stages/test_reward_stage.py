@@ -3,14 +3,16 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from byte_words import tokenizer
 
-from aha import files
+import aha
+from aha import config, files
 from aha.config import DataConfig, ModelConfig, OptimConfig, RewardTrainConfig
-from aha.errors import ConfigError, DataError, DoesNotFit, Stopped
+from aha.errors import ConfigError, DataError, DoesNotFit, RunError, Stopped
 from aha.models.reward_model import RewardModel
 from aha.report.console import Console
 from aha.report.metrics import MetricsFile, comparable
@@ -228,7 +230,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_none_is_refused(tmp_path, base,
     assert "resuming from step_000002" in said
     for path in (folder / "checkpoints").glob("step_*"):
         (path / "manifest.json").unlink()
-    with pytest.raises(stage.RunError, match="is whole"):
+    with pytest.raises(RunError, match="is whole"):
         train(folder, base, given, attempt=3)
 
 
@@ -243,12 +245,32 @@ def test_labels_are_learned_too(tmp_path, base):
     facts, said = train(tmp_path / "harmless", base, given)
     report = json.loads((tmp_path / "harmless" / "eval.json").read_text())
     assert (report["form"], report["labels"]) == ("labels", 12)
+    found = json.loads((tmp_path / "harmless" / "data.json").read_text())
+    assert found["safe"] == {"learned": sum(bool(i % 3) for i in range(48)) - found["safe"]["heldout"]} | {
+        "heldout": round(12 * report["safe_share"]["value"])
+    }  # fmt: skip
+    assert f"36 labels, {found['safe']['learned']} of them safe" in said
+    assert report["where_safe"]["value"] == report["where_unsafe"]["value"] == 1
     assert report["auc"]["value"] == 1
     assert facts["heldout_accuracy"] == report["accuracy"]["value"] > report["safe_share"]["value"]
     assert "AUC" in said
     model = RewardModel.load(tmp_path / "harmless" / "model")
     good, bad = model.score([("How (99)?", "two Sorry."), ("How (99)?", "two Burn!")], part="whole")
     assert good > 0 > bad
+
+
+def test_labels_need_both_kinds(tmp_path, base):
+    made = [{"prompt": f"How ({i})?", "response": "Sorry.", "safe": False} for i in range(8)]
+    files.write_jsonl(tmp_path / "l.jsonl", [*made, made[0] | {"prompt": "?", "safe": None}])
+    given = settings(train=str(tmp_path / "l.jsonl"), form="labels", heldout_share=0)
+    with pytest.raises(DataError, match=r"helpful: all 8 labels .* say not safe; .* needs both"):
+        train(tmp_path / "helpful", base, given)
+    # the other way round: one label short of it, and the row without a label is counted
+    files.write_jsonl(tmp_path / "l.jsonl", [*made, made[0] | {"prompt": "?", "safe": None},
+                                             made[0] | {"safe": True, "response": "Burn!"}])  # fmt: skip
+    _, said = train(tmp_path / "helpful", base, given)
+    assert "9 labels, 1 of them safe" in said
+    assert "1 without a label" in said
 
 
 def test_what_is_read_is_what_will_be_scored(tmp_path, base):
@@ -349,3 +371,35 @@ def test_the_schedule_is_kept_where_memory_changes(whole, tmp_path, base, data):
     for ours, theirs in zip(*lines, strict=True):  # and the loss does not depend on them
         if "rm/loss" in ours:
             assert ours["rm/loss"] == pytest.approx(theirs["rm/loss"], abs=2e-3)
+
+
+RECIPE = Path(aha.__file__).parents[1] / "recipes" / "reward_models_hh.toml"
+
+
+@pytest.mark.parametrize("name, kind", [("helpful", "pairs"), ("harmless", "labels")])
+def test_the_shipped_recipe_reads_the_form_of_hh(tmp_path, monkeypatch, name, kind):
+    """Its keys are those of the reader; without the data it says which file is not there."""
+    monkeypatch.chdir(tmp_path)
+    given = config.load(RECIPE).stage[name]
+    with pytest.raises(DataError, match=rf"no data at hh-rlhf/{name}-base/train\.jsonl\.gz"):
+        reward_data.load_data(given, DataConfig(), 0)
+    turn = "\n\nHuman: {}?\n\nAssistant: {}"
+    for part, first in (("train", 0), ("test", 90)):
+        made = [
+            {"chosen": turn.format(i, "Gladly."), "rejected": turn.format(i, "Bah!")}
+            for i in range(first, first + 4)
+        ]
+        files.write_jsonl(tmp_path / f"{part}.jsonl", made)
+    query = given.train.partition("?")[2]
+    again = config.load(
+        RECIPE,
+        [
+            f"stage.{name}.train={tmp_path}/train.jsonl?{query}",
+            f"stage.{name}.heldout={tmp_path}/test.jsonl?{query}",
+        ],
+    ).stage[name]
+    found = reward_data.load_data(again, DataConfig(), 0)
+    assert again.form == kind
+    assert len(found.learned) == len(found.heldout) == (4 if kind == "pairs" else 8)
+    alone = config.load(RECIPE, [f"stage.{name}.heldout="]).stage[name]
+    assert alone.heldout == ""

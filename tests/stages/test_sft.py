@@ -68,6 +68,10 @@ def test_the_loss_falls_on_what_is_held_out(whole):
     assert done["heldout_loss"] < 0.7 * done["heldout_loss_before"]
     data = json.loads((whole / "sft" / "data.json").read_text())
     assert (data["learned"], data["heldout"], data["too_long"], data["refused"]) == (32, 8, 0, 0)
+    assert {row["domain"]: row["samples"] for row in data["table"]} == {"other": 32, "total": 32}
+    tokens = (data["tokens"] + data["prompt_tokens"]) / 32
+    assert data["table"][-1]["tokens"] == pytest.approx(tokens)
+    assert data["sources"]["d.jsonl"]["taken"] == 40
     metrics = MetricsFile(whole / "sft" / "metrics.jsonl").rows()
     assert [row["step"] for row in metrics] == [0, 1, 2, 3, 4]
     assert sum(row["sft/examples/sum"] for row in metrics[1:]) == 32
@@ -149,6 +153,20 @@ def test_held_out_dialogues_are_not_learned(tmp_path):
     learned, heldout, broken = sft.load_data(made, made.sft)
     assert (len(learned), len(heldout), broken) == (35, 5, 0)
     assert not {d.id for d in learned} & {d.id for d in heldout}
+
+
+def test_several_sources_are_taken_by_their_weights(tmp_path):
+    """3 to 1: the 40 of `d` leave room for 13 of the 20 of `b`."""
+    write(tmp_path / "b.jsonl", [row | {"question": f"b {row['question']}"} for row in rows(20)])
+    made = recipe(tmp_path, heldout_share=0)
+    train = [f"{made.sft.train}?weight=3", f"{tmp_path / 'b.jsonl'}?weight=1"]
+    read = sft.read_data(made, made.sft.model_copy(update={"train": train}))
+    assert len(read.learned) == 53  # 40 / 3 = 13.3
+    assert {name: said["taken"] for name, said in read.sources.items()} == {
+        "d.jsonl": 40,
+        "b.jsonl": 13,
+    }
+    assert read.lines[0].startswith("d.jsonl: 40 of 40 dialogues, 75.0%; 20 more would")
 
 
 def test_every_turn_of_the_assistant_may_be_learned(tmp_path):

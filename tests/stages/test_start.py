@@ -124,7 +124,7 @@ def test_references_that_cannot_be(stage, said):
     "stage, said",
     [
         ({"a": {"train": "d"}}, 'needs kind = "rl"'),
-        ({"a": {"kind": "dpo"}}, 'needs kind = "rl"'),
+        ({"a": {"kind": "ppo"}}, 'needs kind = "rl"'),
         ({"zero": {"kind": "rl"}}, "small letters"),
         ({"A b": {"kind": "rl"}}, "small letters"),
         ({"a": {"kind": "sft", "train": "d", "epocs": 1}},

@@ -31,6 +31,7 @@ from aha.rollout.local.cache import (
 from aha.rollout.local.graphs import Graphs
 from aha.rollout.local.random import answer_key, uniforms
 from aha.rollout.local.sampling import draw
+from aha.tally import TALLY
 
 GRAPHS = False
 """Decode in rounded shapes as on a GPU, where it is always so; tests switch it on."""
@@ -386,6 +387,7 @@ class LocalEngine:
                 )
             for row, t, lp in zip(rows, token.tolist(), logp.tolist(), strict=True):
                 tokens[row], logps[row] = t, lp
+        TALLY.sampled += len(answers)
         return tokens, logps
 
     # -- ending answers -----------------------------------------------------------------------------
