@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: setup demo test test-all lint bench clean
+.PHONY: setup demo demo-zero test test-all lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -13,6 +13,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
+	$(BIN)/aha run recipes/laptop.toml
+
+demo-zero: setup
 	$(BIN)/aha run recipes/zero_laptop.toml
 
 test: setup

@@ -19,6 +19,7 @@ from aha.config.recipe import (
     SampleStage,
     SftStage,
 )
+from aha.config.rl import RewardModelConfig, ZeroConfig
 from aha.config.sections import (
     DataConfig,
     DpoConfig,
@@ -28,12 +29,10 @@ from aha.config.sections import (
     ModelConfig,
     OptimConfig,
     PretrainConfig,
-    RewardModelConfig,
     RewardTrainConfig,
     SampleConfig,
     Section,
     SftConfig,
-    ZeroConfig,
 )
 from aha.config.toml import dump_toml, to_toml
 

@@ -3,7 +3,7 @@
 A kind of stage is a table of sections.py with `kind`, and with what it says otherwise about data and
 model. Holds no defaults of its own but those of a run (seed, threads, memory).
 
-May import: sections. Nothing heavy: `aha --help` loads this.
+May import: sections, rl. Nothing heavy: `aha --help` loads this.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from aha.config.rl import ZeroConfig
 from aha.config.sections import (
     DataConfig,
     DpoConfig,
@@ -21,7 +22,6 @@ from aha.config.sections import (
     SampleConfig,
     Section,
     SftConfig,
-    ZeroConfig,
 )
 
 

@@ -88,7 +88,6 @@ class Measured:
 def measured(
     rows: Sequence[Row],
     prompts: Mapping[str, Prompt],
-    scores: Mapping[tuple[str, int], float],
     count: Count,
     *,
     think_tag: str,
@@ -98,7 +97,6 @@ def measured(
 
     Args:
         prompts: by id; every row's is there.
-        scores: of conversation, by problem and sample.
         answer_tag: "" where answers have none (chat style).
     """
     texts = [row["prefill"] + row["response"] for row in rows]
@@ -111,17 +109,16 @@ def measured(
         stats = measure(text, think_tag=think_tag, answer_tag=answer_tag)
         lang = language_of(prompt)
         limits = limits_for(prompt, LIMITS)
-        key = (row["problem"], row["sample"])
         found.append(
             Measured(
                 problem=row["problem"],
                 sample=row["sample"],
                 lang=prompt.lang,
                 sort=sort_of(prompt),
-                judged=row["status"] not in ("timeout", "error"),
+                judged=row["status"] not in ("timeout", "error", "open"),
                 correct=row["correct"],
                 vote=None if row["extracted"] is None else passk.vote_key(row["extracted"]),
-                score=scores[key] if key in scores else float(row["correct"]),
+                score=row["score"],
                 refused=row["kind"] == TALK and row["extracted"] == REFUSED,
                 tokens=row["tokens"],
                 think_tokens=think[place],

@@ -13,6 +13,7 @@ checkpoint folder to use another.
 import difflib
 import os
 import re
+import tomllib
 from pathlib import Path
 
 from aha.errors import ModelError
@@ -20,7 +21,8 @@ from aha.files import MANIFEST, TMP
 from aha.models import folder, sources
 
 PACKAGED = Path(__file__).parents[1] / "weights"
-STAGES = ("pretrain", "zero", "cold_start", "reasoning_rl", "rejection_sft", "all_rl")
+STAGES = ("pretrain", "sft", "zero")
+"""Stages with a table of their own, as a recipe without others runs them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt"]  # never a pickle, never code
 
@@ -114,7 +116,8 @@ def _of_run(given: Path) -> Path:
             raise ModelError(f"{given} has no whole checkpoint yet; resume its run first")
         return found
     stages = [path for path in sorted(given.iterdir()) if path.is_dir() and _is_stage(path)]
-    order = {name: place for place, name in enumerate(STAGES)}
+    order = {name: place for place, name in enumerate((*STAGES, *_named_stages(given)))}
+    stages = [path for path in stages if path.name in order] or stages
     for stage in sorted(stages, key=lambda path: order.get(path.name, -1), reverse=True):
         if (found := _result(stage)) is not None:
             return found
@@ -123,6 +126,19 @@ def _of_run(given: Path) -> Path:
             f"{given} is a run without a checkpoint yet; resume it: aha resume {given}"
         )
     return given
+
+
+def _named_stages(run: Path) -> list[str]:
+    """Stages of a run that make a model that writes, as its recipe names them; the last one counts."""
+    try:
+        recipe = tomllib.loads((run / "recipe.toml").read_text("utf-8"))
+        return [
+            name
+            for name, config in recipe.get("stage", {}).items()
+            if config.get("kind") != "reward_model"
+        ]
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def _is_stage(given: Path) -> bool:

@@ -64,6 +64,19 @@ def graph(recipe: Recipe) -> list[Node]:
     return list(nodes.values())
 
 
+def ancestors(node: Node) -> list[Node]:
+    """All that a stage comes from, each once, parents before their children."""
+    found: dict[str, Node] = {}
+
+    def visit(one: Node) -> None:
+        for parent in one.parents:
+            visit(parent)
+            found.setdefault(parent.name, parent)
+
+    visit(node)
+    return list(found.values())
+
+
 def select(nodes: Sequence[Node], stages: Sequence[str] | None) -> list[Node]:
     """The stages and everything they need, in the order of the graph; all nodes without a name.
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,10 +59,13 @@ class Subject:
     """How it is asked."""
     made_by: Any
     """Plain values that say which model it is."""
+    before: str = ""
+    """The model that it is compared with: of the measured stages that it comes from, directly or not, the
+    last one; else the base."""
 
 
 def subjects(recipe: Recipe) -> list[Subject]:
-    """The models that are measured, in the order in which they are compared: by depth in the graph.
+    """The models that are measured, parents first, else in the recipe's order.
 
     Raises:
         ConfigError: `measures.stages` names what is no stage, or makes no model that writes.
@@ -70,7 +73,7 @@ def subjects(recipe: Recipe) -> list[Subject]:
     config = recipe.measures
     if config is None:
         return []
-    nodes = ordered(dag.graph(recipe))
+    nodes = dag.graph(recipe)
     writers = [node for node in nodes if node.kind in WRITERS]
     for name in config.stages:
         if name not in [node.name for node in writers]:
@@ -85,19 +88,26 @@ def subjects(recipe: Recipe) -> list[Subject]:
             f"a stage is called {BASE!r}, as the column of measures.base is: give it another name"
         )
     found = [_base(recipe, nodes)] if config.base else []
+    names = [node.name for node in wanted]
     for node in wanted:
         data = DataConfig.model_validate(start.settings(recipe, node.name)["data"])
         folder = Path(node.name, "measures")
-        found.append(Subject(node.name, node.name, folder, node.name, data, node.fingerprint))
+        before = _before(node, names) or (BASE if config.base else "")
+        made = (node.name, node.name, folder, node.name, data, node.fingerprint, before)
+        found.append(Subject(*made))
     return found
 
 
-def ordered(nodes: Sequence[dag.Node]) -> list[dag.Node]:
-    """As they are compared and shown: by depth in the graph, then as the recipe has them."""
-    depths: dict[str, int] = {}
-    for node in nodes:  # parents come first
-        depths[node.name] = 1 + max((depths[parent.name] for parent in node.parents), default=-1)
-    return sorted(nodes, key=lambda node: depths[node.name])
+def _before(node: dag.Node, measured: Sequence[str]) -> str:
+    """Of the measured stages that a stage comes from, the nearest to it; "" if there is none.
+
+    Nearest: none of the others comes from it. So R1 is compared with the model that it started from, and a
+    supervised stage that starts from the base again with the model that wrote its answers.
+    """
+    found = [one for one in dag.ancestors(node) if one.name in measured]
+    behind = {above.name for one in found for above in dag.ancestors(one)}
+    nearest = [one.name for one in found if one.name not in behind]
+    return max(nearest, key=measured.index, default="")
 
 
 def _base(recipe: Recipe, nodes: Sequence[dag.Node]) -> Subject:
@@ -183,10 +193,11 @@ class Measuring:
 
         None if there is none, or if it is not measured.
         """
-        if not place:
+        names = [subject.name for subject in self.subjects]
+        if not self.subjects[place].before:
             return None
-        said = self.fingerprint(place - 1)
-        before = self.subjects[place - 1]
+        number = names.index(self.subjects[place].before)
+        before, said = self.subjects[number], self.fingerprint(number)
         return (before, said) if _fingerprint_in(self.folder(before) / dag.DONE) == said else None
 
     def _is_done(self, place: int) -> bool:
@@ -359,7 +370,6 @@ def _ask_one(
     answers = measured(
         rows,
         {prompt.id: prompt for prompt in prompts},
-        _scores(rows, graders, tags),
         lambda texts: [
             len(ids) for ids in loaded.tokenizer(list(texts), add_special_tokens=False).input_ids
         ],
@@ -368,33 +378,6 @@ def _ask_one(
     )
     files.write_jsonl(folder / ANSWERS, [one.as_dict() for one in answers])
     files.write_json(folder / ASKED, {"fingerprint": asked, "left_out": len(dropped)})
-
-
-def _scores(
-    rows: Sequence[Mapping[str, Any]], graders: Any, tags: tuple[str, str]
-) -> dict[tuple[str, int], float]:
-    """Scores of the answers of conversation: an evaluation keeps right and wrong only.
-
-    The graders have these verdicts in their cache, unless the evaluation is from an earlier attempt.
-    """
-    from aha.evals.measures import TALK
-
-    talk = [row for row in rows if row["kind"] == TALK]
-    for place, row in enumerate(talk):
-        graders.submit(
-            f"score/{place}",
-            row["kind"],
-            row["gold"],
-            row["response"],
-            prefill=row["prefill"],
-            think_tag=tags[0],
-            answer_tag=tags[1],
-        )
-    verdicts = dict(graders.drain())
-    return {
-        (row["problem"], row["sample"]): verdicts[f"score/{place}"].score
-        for place, row in enumerate(talk)
-    }
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -74,9 +74,7 @@ def show_runs(
 
 
 def _columns(root: Path, recipe: Recipe, name: str) -> list[Column]:
-    from aha.stages.measure import ordered
-
-    stages = [node.name for node in ordered(dag.graph(recipe))]
+    stages = [node.name for node in dag.graph(recipe)]
     return read(Reader(root), stages, run=name)
 
 

@@ -227,7 +227,7 @@ def _reward_step(
 
     from aha.stages import reward_model as stage
     from aha.train.optim import Optimizer
-    from aha.train.preference import Example, LabelExample, PairExample, ScoreTrainer
+    from aha.train.preference import Example, ScoreTrainer
 
     threads = torch.get_num_threads()
     torch.set_num_threads(resolved.threads)
@@ -236,18 +236,11 @@ def _reward_step(
             scorer = stage.open_model(
                 folder, seen.model, resolved.dtype, seen.seed, seen.data.think_tag
             )
-            ids = tuple(i % 97 for i in range(length))
-            examples: list[Example]
-            if config.form == "pairs":
-                examples = [
-                    PairExample(
-                        id="", chosen_ids=ids, rejected_ids=ids, chosen_tokens=1, rejected_tokens=1
-                    )
-                ] * max(1, resolved.micro_tokens // (2 * length))
-            else:
-                examples = [LabelExample(id="", token_ids=ids, answer_tokens=1, safe=True)] * max(
-                    1, resolved.micro_tokens // length
-                )
+            pairs = config.form == "pairs"
+            count = max(1, resolved.micro_tokens // ((2 if pairs else 1) * length))
+            examples: list[Example] = [
+                _example(number, length, pairs=pairs) for number in range(count)
+            ]
             examples = examples[: config.examples_per_step]
             optimizer = Optimizer(scorer.model, config.optim, 10)
             trainer = ScoreTrainer(scorer, optimizer, budget=resolved.micro_tokens)
@@ -421,3 +414,18 @@ def _disk(checkpoint: int, config: Any, steps: int, *, best: int = 0) -> Facts:
     )  # before the first step, then, and the last
     count = min(config.keep_last + best + 1, written)
     return {"checkpoints": count, "disk_bytes": count * checkpoint}
+
+
+def _example(number: int, length: int, *, pairs: bool) -> Any:
+    """A pair or a labelled answer of so many tokens; the two of a pair share the first half, no others do."""
+    from aha.train.preference import LabelExample, PairExample
+
+    def row(side: int) -> tuple[int, ...]:
+        half = length // 2
+        return tuple((31 * i + 7 * number + (side if i >= half else 0)) % 97 for i in range(length))
+
+    if pairs:
+        return PairExample(
+            id="", chosen_ids=row(0), rejected_ids=row(1), chosen_tokens=1, rejected_tokens=1
+        )
+    return LabelExample(id="", token_ids=row(0), answer_tokens=1, safe=True)

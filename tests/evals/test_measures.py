@@ -27,15 +27,17 @@ def row(text, **changed):
         "extracted": "2",
     }
     facts |= changed
-    return facts | {"correct": facts["status"] == "correct"}
+    return (
+        {"score": float(facts["status"] == "correct")}
+        | facts
+        | {"correct": facts["status"] == "correct"}
+    )
 
 
-def one(text, prompt=None, scores=None, answer_tag="answer", **changed):
+def one(text, prompt=None, answer_tag="answer", **changed):
     prompt = prompt or Prompt(id="p", question="What is 1 + 1?", gold="2", lang="en")
     rows = [row(text, **changed)]
-    [found] = measured(
-        rows, {"p": prompt}, scores or {}, words, think_tag="think", answer_tag=answer_tag
-    )
+    [found] = measured(rows, {"p": prompt}, words, think_tag="think", answer_tag=answer_tag)
     return found
 
 
@@ -89,7 +91,7 @@ def talk(sort):
 
 
 def test_conversation_has_its_sort_its_score_and_refusals():
-    found = one("No.", talk("harm"), {("p", 0): 0.25}, kind="talk", extracted="refused")
+    found = one("No.", talk("harm"), score=0.25, kind="talk", extracted="refused")
     assert (found.sort, found.score, found.refused) == ("harm", 0.25, True)
     assert sort_of(Prompt(id="p", question="?", gold="2")) == ""
     # the same word as an answer to a problem is no refusal

@@ -45,7 +45,25 @@ def stages(recipe: Mapping[str, Any], folders: Sequence[str] = ()) -> list[Stage
         Stage(name, string(config.get("kind")) or name, parents[name], depths[name], config)
         for name, config in tables.items()
     ]
-    return sorted(found, key=lambda stage: stage.depth)
+    return _parents_first(found)
+
+
+def _parents_first(stages: Sequence[Stage]) -> list[Stage]:
+    """In the recipe's order, but no stage before what it needs; a circle is cut."""
+    by_name = {stage.name: stage for stage in stages}
+    ordered: dict[str, Stage] = {}
+    begun: set[str] = set()
+
+    def visit(stage: Stage) -> None:
+        if stage.name not in begun:
+            begun.add(stage.name)
+            for parent in stage.parents:
+                visit(by_name[parent])
+            ordered[stage.name] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(ordered.values())
 
 
 def _parents(
