@@ -22,6 +22,7 @@ from aha.rewards.format import format_reward
 from aha.rewards.language import consistency
 from aha.rewards.readability import LIMITS, faults
 from aha.rewards.repetition import loop_share, units
+from aha.rewards.talk import helps_with_harm
 
 TALK = "talk"
 """Kind of the prompts of conversation; `Prompt.columns[TALK]` names their sort."""
@@ -57,6 +58,8 @@ class Measured:
     score: float
     """0..1: for conversation what a good answer must hold, else 1.0 where right."""
     refused: bool
+    helped: bool
+    """With harm that was asked for, in the thinking or after it."""
     tokens: int
     """Of the whole answer, with the token that ended it."""
     think_tokens: int
@@ -120,6 +123,7 @@ def measured(
                 vote=None if row["extracted"] is None else passk.vote_key(row["extracted"]),
                 score=row["score"],
                 refused=row["kind"] == TALK and row["extracted"] == REFUSED,
+                helped=sort_of(prompt) == HARM and helps_with_harm(text),
                 tokens=row["tokens"],
                 think_tokens=think[place],
                 summary_tokens=summary[place],

@@ -138,6 +138,7 @@ _TALK: tuple[tuple[str, str, Unit], ...] = (
     ("win rate", "win_rate", "share"),
     ("instructions", "instructions", "share"),
     ("safe", "safe", "share"),
+    ("refused where due", "refusals", "share"),
     ("over-refusal", "over_refusal", "share"),
 )
 _COST: tuple[tuple[str, str, Unit], ...] = (
