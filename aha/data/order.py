@@ -5,7 +5,8 @@ the seed, the cursor and k, so a resumed run asks what the unbroken one would ha
 the stream is permutation(0), permutation(1), ...; with several it is dealt by `mixing.py`.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -66,3 +67,22 @@ class Order:
             return self.mix.at(place)
         epoch, inside = divmod(place, self.n)
         return permutation(self.n, self.seed, epoch)[inside]
+
+
+def set_aside(roots: Sequence[str], part: float, seed: int, *, most: int) -> set[str]:
+    """Beginnings whose examples are held out: about this share of all examples, `most` at most.
+
+    `roots` holds what each example began with; examples that begin alike belong on one side.
+    """
+    by_root = Counter(roots)
+    names = list(by_root)
+    wanted = min(most, int(len(roots) * part))
+    out: set[str] = set()
+    held = 0
+    for place in permutation(len(names), f"heldout {seed}", 0):
+        if held >= wanted:
+            break
+        if held + by_root[names[place]] <= wanted:
+            out.add(names[place])
+            held += by_root[names[place]]
+    return out

@@ -12,7 +12,7 @@ from typing import Any
 
 from aha.config import DataConfig, DpoConfig
 from aha.data import preferences, stored, templates
-from aha.data.order import permutation
+from aha.data.order import set_aside
 from aha.data.stored import Stored, StoredPair
 from aha.data.templates import Template
 from aha.errors import DataError
@@ -78,7 +78,9 @@ def load_data(config: DpoConfig, data: DataConfig, seed: int) -> Rows:
         heldout = _all_of(config.heldout, "heldout", data, seed, counts, dropped)[:MOST_HELDOUT]
         roots = {item.root for item in heldout}
     else:
-        roots = _set_aside(train, config.heldout_share, seed)
+        roots = set_aside(
+            [item.root for item in train], config.heldout_share, seed, most=MOST_HELDOUT
+        )
         heldout = [item for item in train if item.root in roots]
     learned = [item for item in train if item.root not in roots]
     # with a held-out part of its own, these are training pairs that would give it away
@@ -136,24 +138,6 @@ def _of_stored(pair: StoredPair, sampler: Sampler) -> Item:
         sampled=pair,
         sampler=sampler,
     )
-
-
-def _set_aside(items: Sequence[Item], part: float, seed: int) -> set[str]:
-    """Beginnings whose pairs are held out: about this share of all, MOST_HELDOUT at most."""
-    by_root: dict[str, int] = {}
-    for item in items:
-        by_root[item.root] = by_root.get(item.root, 0) + 1
-    roots = list(by_root)
-    wanted = min(MOST_HELDOUT, int(len(items) * part))
-    out: set[str] = set()
-    held = 0
-    for place in permutation(len(roots), f"heldout {seed}", 0):
-        if held >= wanted:
-            break
-        if held + by_root[roots[place]] <= wanted:
-            out.add(roots[place])
-            held += by_root[roots[place]]
-    return out
 
 
 def examples_of(config: DpoConfig, template: Template, rows: Rows, name: str) -> Data:

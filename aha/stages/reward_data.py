@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aha.config import DataConfig, RewardTrainConfig
 from aha.data import preferences
-from aha.data.order import permutation
+from aha.data.order import set_aside
 from aha.data.preferences import Labelled, Loaded, Pair
 from aha.errors import DataError
 from aha.models.reward_model import RewardModel
@@ -54,30 +54,14 @@ def load_data(config: RewardTrainConfig, data: DataConfig, seed: int) -> Rows:
         counts = {key: counts[key] + more[key] for key in counts}
         roots = {item.root for item in heldout}
     else:
-        roots = _set_aside(train, config.heldout_share, seed)
+        roots = set_aside(
+            [item.root for item in train], config.heldout_share, seed, most=MOST_HELDOUT
+        )
         heldout = [item for item in train if item.root in roots]
     learned = [item for item in train if item.root not in roots]
     # with a held-out part of its own, these are training rows that would give it away
     counts["shared"] = len(train) - len(learned) if config.heldout else 0
     return Rows(learned, heldout, counts)
-
-
-def _set_aside(items: Sequence[Item], part: float, seed: int) -> set[str]:
-    """Beginnings whose examples are held out: about this share of the examples, MOST_HELDOUT at most."""
-    by_root: dict[str, int] = {}
-    for item in items:
-        by_root[item.root] = by_root.get(item.root, 0) + 1
-    roots = list(by_root)
-    wanted = min(MOST_HELDOUT, int(len(items) * part))
-    out: set[str] = set()
-    held = 0
-    for place in permutation(len(roots), f"heldout {seed}", 0):
-        if held >= wanted:
-            break
-        if held + by_root[roots[place]] <= wanted:
-            out.add(roots[place])
-            held += by_root[roots[place]]
-    return out
 
 
 def _all_of(
