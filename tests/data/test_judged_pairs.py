@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -131,7 +132,8 @@ def test_through_an_endpoint_to_a_file_of_pairs(tmp_path):
     pairs = [one.pair for one in found.kept]
     write_jsonl(tmp_path / "p.jsonl", to_rows(pairs))
     read = load_pairs(str(tmp_path / "p.jsonl"), split="train", config=DataConfig())
-    assert read.items == pairs
+    asked = [replace(pair, turns=(("user", pair.question),)) for pair in pairs]
+    assert read.items == asked
     assert [pair.chosen for pair in pairs] == ["good 9", "y 8"]
 
 

@@ -313,7 +313,7 @@ def base():
 
 
 QUESTIONS = [("What is 3 + 4 * 5?", "23"), ("计算 12 + 7 - 3。", "16")]
-CAP = 24
+CAP = 12
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_a_changed_stage_concerns_it_and_its_descendants(recipe):
 
 
 def test_only_what_is_needed_is_selected(recipe):
-    nodes = dag.select(dag.graph(recipe), "dev1")
+    nodes = dag.select(dag.graph(recipe), ["dev1"])
     assert [node.name for node in nodes] == ["zero", "cold_start", "dev1"]
 
 
