@@ -5,7 +5,7 @@
 
 For a base model that comes with the package: its reward models are trained on these, and whether a score
 agrees with the truth can be measured. `padded` is the share of worse answers that are longer than
-good ones; at 0 longer answers win almost always, and a policy may learn to be long instead of good.
+good ones; at 0 the longer answer wins more often, and a policy may learn to be long instead of good.
 
 A row is a pure function of settings and number; requests that the task holds out are in no training row.
 """
@@ -68,6 +68,8 @@ def rows(asked: query.Query, split: str, *, form: str) -> Iterator[Row]:
     keys = {key: value for key, value in asked.keys.items() if key != "split"}
     settings = query.settings(Settings, keys, where=asked.where)
     split = asked.keys.get("split", split)
+    if split not in USUAL:
+        raise ConfigError(f"{asked.where}?split={split}: write {' or '.join(USUAL)}")
     make = _pair if form == "pairs" else _label
     for index in range(settings.n or USUAL[split]):
         value = make(Random(f"aha {asked.where} {settings.seed} {split} {index}"), settings, split)

@@ -63,6 +63,7 @@ def test_rows_are_a_function_of_the_source():
         (load_pairs, "talk_pairs?padded=much", "write a number"),
         (load_pairs, "talk_pairs?about=x", "helpful, harmless, general or all"),
         (load_pairs, "talk_pairs?n=-1", "0 or more rows"),
+        (load_pairs, "talk_pairs?split=test", "train or heldout"),
     ],
 )
 def test_wrong_sources_say_what_to_write(load, source, said):
