@@ -13,6 +13,7 @@ ngram    `n` words in a row are in both; a Chinese or Japanese character counts 
 
 Problems of procedural tasks are compared with each other by their tasks' canonical form alone:
 they are all made of the same sentences, so runs of words would join every one with every other.
+So are puzzles of kind `knights` from files, made by a program too: of these only whole questions count.
 
 Not covered: rephrased, translated or renumbered copies; pictures.
 """
@@ -56,6 +57,8 @@ class Overlap:
     """The held-out question (same), or the longest run of words around the first hit (ngram)."""
 
 
+MADE = ("knights",)
+"""Kinds of problems that programs make of a few sentences, wherever their files come from."""
 LATEX_SIGNS = ("div", "times", "cdot", "frac")
 """Commands that are signs: parentheses count beside them, so 8 \\div (4 \\div 2) is not 8 \\div 4 \\div 2."""
 
@@ -77,7 +80,7 @@ def find(train: Sequence[Prompt], heldout: Sequence[Prompt], n: int = N) -> list
         words = tokens(prompt.question)
         same = index.same(prompt, words)
         found += [Overlap(place, other, "same", heldout[other].question) for other in same]
-        if n and canonical(prompt) is None:
+        if n and _written(prompt):
             for other, shared in index.runs(words, but=same):
                 found.append(Overlap(place, other, "ngram", shared))
     return found
@@ -132,6 +135,11 @@ def _beside_value(parts: Sequence[str], at: int) -> bool:
     return any(part[0].isdigit() or (len(part) == 1 and part.isalpha()) for part in near)
 
 
+def _written(prompt: Prompt) -> bool:
+    """Did somebody write the question, so that ten words in a row are no accident?"""
+    return prompt.kind not in MADE and canonical(prompt) is None
+
+
 class _Heldout:
     """Held-out problems, ready to be looked up."""
 
@@ -155,7 +163,7 @@ class _Heldout:
             copies = self.natural.setdefault(key, [])
             copies.append(place)
             self.copies[copies[0]] = copies
-            if n and len(copies) == 1:  # a copy is no second problem
+            if n and len(copies) == 1 and _written(prompt):  # a copy is no second problem
                 self._add(place, text)
         common = [gram for gram, places in self.grams.items() if len(places) >= STOCK]
         for gram in common:

@@ -71,8 +71,8 @@ class _Input:
     source: str
 
 
-def load(source: str, *, split: str, config: DataConfig) -> Loaded:
-    """All problems of one split of a source.
+def load(source: str, *, split: str, config: DataConfig, most: int | None = None) -> Loaded:
+    """All problems of one split of a source; of the first rows only, if `most` says how many problems.
 
     `split` is `train` or `heldout` (or one of its other names: test, validation, ...). A file or a
     source with its own `split=` is one split, so it serves as held-out part only if `data.heldout`
@@ -91,9 +91,9 @@ def load(source: str, *, split: str, config: DataConfig) -> Loaded:
             "name held-out problems with --set data.heldout=SOURCE"
         )
     if asked.where in TASKS or asked.where.startswith(gym.PREFIX):
-        return _load_task(source, asked, side)
+        return _load_task(source, asked, side, most)
     query.refuse_unknown(asked.keys, ROW_KEYS, where=f"data source {asked.where}")
-    limit = limit_of(asked)
+    limit = _least(limit_of(asked), most)
     columns.fixed(asked.keys, where=source)
     inputs, files = inputs_of(asked, side, config, source)
     return _collect(source, side, asked, inputs, files=files, limit=limit, config=config)
@@ -116,7 +116,14 @@ def limit_of(asked: query.Query) -> int | None:
     return limit
 
 
-def _load_task(source: str, asked: query.Query, side: Literal["train", "heldout"]) -> Loaded:
+def _least(limit: int | None, most: int | None) -> int | None:
+    given = [number for number in (limit, most) if number is not None]
+    return min(given, default=None)
+
+
+def _load_task(
+    source: str, asked: query.Query, side: Literal["train", "heldout"], most: int | None
+) -> Loaded:
     keys = dict(asked.keys)
     limit = limit_of(asked)
     keys.pop("n", None)
@@ -128,7 +135,8 @@ def _load_task(source: str, asked: query.Query, side: Literal["train", "heldout"
     else:
         task, made = gym.task(asked.where, keys)
     usual = task.usual[0] if side == "train" else task.usual[1]
-    prompts, drawn = problems(task, made, split=side, n=limit or usual)
+    wanted = _least(limit or usual, most) or usual
+    prompts, drawn = problems(task, made, split=side, n=wanted)
     notes = []
     if len(prompts) < (limit or 0):
         notes.append(

@@ -73,7 +73,7 @@ def assemble(
     questions, dropped = render_all(template, prompts, longest)
     closed = [it for it in heldout_prompts if it.kind != "open"]  # of the others there is no pass@1
     heldout = render_all(template, closed, longest)[0] if closed else []
-    _check_sizes(config, len(questions))
+    check_sizes(config, len(questions))
 
     policy = loaded.policy
     policy.kept_logits = resolved.kept_logits
@@ -279,7 +279,8 @@ def _heldout(
     return evaluate
 
 
-def _check_sizes(config: ZeroConfig, questions: int) -> None:
+def check_sizes(config: ZeroConfig, questions: int) -> None:
+    """Raises ConfigError if there are fewer questions than one phase asks."""
     phase = config.prompts_per_step * config.minibatches
     if questions < phase:
         raise ConfigError(

@@ -52,6 +52,8 @@ def examine(recipe: Recipe | None) -> list[Check]:
         if start.model_parent(recipe, "zero") is None:
             checks.append(_guarded("memory", lambda: _memory(recipe)))
             checks.append(_guarded("template", lambda: _template(recipe)))
+    if recipe is not None:
+        checks += _stages(recipe)
     return checks
 
 
@@ -137,6 +139,20 @@ def _data(recipe: Recipe) -> Check:
             preflight_rules.REFUSED.get(gold.kind, preflight_rules.REFUSED["math"]),
         )
     return Check("data", "ok" if heldout else "note", seen)
+
+
+def _stages(recipe: Recipe) -> list[Check]:
+    """A check for each stage that something is wrong with; one for all if nothing is."""
+    from aha.stages import ahead, dag
+
+    root = Path(recipe.run_dir) / recipe.name
+    try:
+        nodes = [node for node in dag.graph(recipe) if dag.status(node, root) != "done"]
+    except AhaError as error:
+        return [Check("stages", "bad", str(error))]
+    found = [Check(name, "bad", str(error)) for name, error in ahead.faults(recipe, nodes, root)]
+    names = ", ".join(node.name for node in nodes)
+    return found or [Check("stages", "ok", names or "all are done")]
 
 
 def _memory(recipe: Recipe) -> Check:

@@ -46,6 +46,7 @@ def run(
         Console() as console,
     ):
         measuring = Measuring(recipe, folder, console)
+        _look_ahead(recipe, nodes, root, console)
         measuring.before()
         for node in nodes:
             if dag.status(node, root) == "done":
@@ -65,6 +66,16 @@ def run(
         measuring.show()
         _report(root, console)
         measuring.check()
+
+
+def _look_ahead(recipe: Recipe, nodes: Sequence[dag.Node], root: Path, console: Console) -> None:
+    """Of several stages, the later ones are looked at before the first begins, which looks at itself."""
+    later = [node for node in nodes if dag.status(node, root) != "done"][1:]
+    if later:
+        from aha.stages import ahead
+
+        for warning in ahead.refuse(recipe, later, root):
+            console.alert(warning)
 
 
 def _report(root: Path, console: Console) -> None:

@@ -36,20 +36,31 @@ def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
         ConfigError: a name that is taken or has no weight, an endpoint that cannot be.
         ModelError: a model that cannot be used.
     """
-    weighted = {n for table in (config.rewards, *config.rewards_for.values()) for n in table}
     made: dict[str, Reward] = {}
-    for name in [*config.reward_models, *config.judges]:
-        if name in REWARDS or name in made:
-            raise ConfigError(f"zero: '{name}' is already the name of a reward; choose another one")
-        if name not in weighted:
-            raise ConfigError(
-                f"zero: '{name}' has no weight; write {name} = 1.0 under zero.rewards"
-            )
+    for name in names_of(config):
         if name in config.reward_models:
             made[name] = _scored(config.reward_models[name])
         else:
             made[name] = _judged(config.judges[name], folder / CACHE)
     return made
+
+
+def names_of(config: ZeroConfig) -> list[str]:
+    """Names of the reward models and judges of a recipe.
+
+    Raises:
+        ConfigError: a name that is taken or has no weight.
+    """
+    weighted = {n for table in (config.rewards, *config.rewards_for.values()) for n in table}
+    names = [*config.reward_models, *config.judges]
+    for place, name in enumerate(names):
+        if name in REWARDS or name in names[:place]:
+            raise ConfigError(f"zero: '{name}' is already the name of a reward; choose another one")
+        if name not in weighted:
+            raise ConfigError(
+                f"zero: '{name}' has no weight; write {name} = 1.0 under zero.rewards"
+            )
+    return names
 
 
 def _scored(asked: RewardModelConfig) -> Reward:

@@ -176,3 +176,21 @@ def test_as_a_slow_search_finds_it(seed, n):
 def test_parentheses_beside_latex_signs_count():
     assert tokens("88 \\div (4 \\div 2)") != tokens("88 \\div 4 \\div 2")
     assert tokens("2 \\times (3 \\cdot 4)") != tokens("2 \\times 3 \\cdot 4")
+
+
+def test_puzzles_that_a_program_made_are_compared_whole():
+    """K&K's files: a handful of names and sentences, so that runs of words join nearly all of them."""
+    rule = "Knights always tell the truth, and knaves always lie. You meet 2 inhabitants: "
+    asked = [
+        f"{rule}Zoey, and Ethan. Zoey said, Ethan is a {what}. Who is a knight and who is a knave?"
+        for what in ("knight", "knave")
+    ]
+    train, heldout = (
+        [Prompt(id=text, question=text, gold="1", kind="knights") for text in some]
+        for some in (asked, asked[1:])
+    )
+    assert pairs(train, heldout) == [(1, 0, "same")]
+    as_texts = [
+        [Prompt(id=p.id, question=p.question, gold="1") for p in some] for some in (train, heldout)
+    ]
+    assert pairs(*as_texts) == [(0, 0, "ngram"), (1, 0, "same")]

@@ -6,6 +6,7 @@ import torch
 
 from aha.errors import ModelError
 from aha.models import policy as module
+from aha.models import policy as policies
 from aha.models.policy import Policy, check_supported, pack
 
 PROMPTS = [[5, 6, 7], [8], [11, 12, 13, 14, 15, 16, 17, 18, 19], [21, 22]]
@@ -140,6 +141,22 @@ def test_other_ways_to_logits_are_refused(name, changes):
 def test_relatives_without_these_are_accepted():
     check_supported(Policy(tiny.build("granite", logits_scaling=1.0, attention_multiplier=0.35)))
     check_supported(Policy(tiny.build("mistral", sliding_window=None)))
+
+
+def test_a_model_may_differ_from_us_as_far_as_from_itself(monkeypatch):
+    """In bfloat16 two right ways of one model can be far apart; another architecture still is farther."""
+    own = policies._own_logits
+    monkeypatch.setattr(policies, "BF16_BOUND", 0.012)
+    model = tiny.build("llama").to(torch.bfloat16)
+    check_supported(Policy(model))
+    monkeypatch.setattr(policies, "_own_logits", lambda model, ids, _: own(model, ids, "sdpa"))
+    with pytest.raises(ModelError, match="another architecture"):
+        check_supported(Policy(model))
+
+
+def test_another_architecture_is_found_in_bfloat16():
+    with pytest.raises(ModelError, match="another architecture"):
+        check_supported(Policy(tiny.build("granite", logits_scaling=8.0).to(torch.bfloat16)))
 
 
 def test_damaged_weights_are_named():

@@ -1,0 +1,89 @@
+"""What is wrong with a stage that comes later, told before the first one begins.
+
+A graph runs for hours. A file that is misspelt, a model that was never fetched, a reward without a weight
+or a machine that is too small should be known in the first seconds, not when their stage is reached at
+night. Looked at: models that no stage makes, templates with them, the first problems of every source, all
+that supervised stages learn, rewards, memory. An endpoint is not asked, and what another stage is still to
+write cannot be known.
+
+Nothing is run and nothing is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aha.config import DataConfig, Recipe, RewardStage, SampleStage, ZeroConfig
+from aha.data import problems, sources, templates
+from aha.errors import AhaError, ConfigError, DoesNotFit
+from aha.models.locate import locate
+from aha.rewards.named import Reward
+from aha.stages import dag, opinions, planned, planned_data, start
+from aha.stages.assemble import mix_of
+
+FIRST = 200
+"""Problems of a source that are looked at."""
+
+
+def refuse(recipe: Recipe, nodes: Sequence[dag.Node], root: Path) -> list[str]:
+    """Warnings about stages that are to run.
+
+    Raises:
+        AhaError: something is wrong with them: the error of the one, or one ConfigError about several.
+    """
+    found = list(faults(recipe, nodes, root))
+    bad: dict[str, list[str]] = {}
+    first: AhaError | None = None
+    for name, error in found:
+        if not isinstance(error, DoesNotFit):
+            bad.setdefault(str(error), []).append(name)
+            first = first or error
+    said = [f"{_named(names)}: {text}" for text, names in bad.items()]
+    if first is not None and len(said) == 1:
+        raise type(first)(f"{said[0]} (found before the first stage was begun)")
+    if said:
+        listed = "".join(f"\n  {line}" for line in said)
+        raise ConfigError(f"some stages cannot run, so none was begun:{listed}")
+    return [  # another program may have ended by then
+        f"stage {name} would not fit if it began now: {error}" for name, error in found
+    ]
+
+
+def _named(stages: Sequence[str]) -> str:
+    return f"stage{'s' if len(stages) > 1 else ''} {', '.join(stages)}"
+
+
+def faults(recipe: Recipe, nodes: Sequence[dag.Node], root: Path) -> Iterator[tuple[str, AhaError]]:
+    """(stage, what is wrong with it), the first thing of each. Needs no result of another stage."""
+    for node in nodes:
+        try:
+            _look(planned.Stage(recipe, node, root, frozenset(), timed=False))
+        except AhaError as error:
+            yield node.name, error
+
+
+def _look(it: planned.Stage) -> None:
+    seen, name = it.seen, it.node.name
+    config = seen.zero or seen.stage.get(name)
+    if isinstance(config, ZeroConfig):
+        _rewards(seen, config)
+    if isinstance(config, ZeroConfig) or (isinstance(config, SampleStage) and not config.written):
+        _problems(seen.data)
+    if it.node.kind != "pretrain" and start.model_parent(it.recipe, name) is None:
+        tokenizer = planned_data.tokenizer_of(locate(seen.model.path))
+        if not isinstance(config, RewardStage):
+            templates.load_template(seen.data, tokenizer)
+    planned.facts_of(it)
+
+
+def _rewards(seen: Recipe, config: ZeroConfig) -> None:
+    """Every name of a reward is known and has a weight, and functions of the user can be loaded."""
+    names = opinions.names_of(config)
+    mix_of(seen, config, {name: Reward(lambda judged: None) for name in names})
+
+
+def _problems(config: DataConfig) -> None:
+    """Each source is there and can be read; how many rows are broken is not judged by the first ones."""
+    lenient = config.model_copy(update={"max_bad_share": 1.0})
+    for said, split in ((config.train, "train"), (config.heldout, "heldout")):
+        for source in problems.named(said, f"data.{split}")[0] if said else []:
+            sources.load(source, split=split, config=lenient, most=FIRST)
