@@ -44,14 +44,16 @@ def test_what_is_wrong_with_a_later_stage_is_told_at_once(
     made = with_stage(every_kind(models[0], data), stage, **changes)
     found = wrong(made)
     assert next(iter(found)) == stage  # and those that need it
-    assert isinstance(found[stage], error) and text in str(found[stage])
+    assert isinstance(found[stage], error)
+    assert text in str(found[stage])
 
     made = made.model_copy(update={"run_dir": str(tmp_path)})
     with pytest.raises(error, match=f"stages? {stage}.*: .*before the first stage was begun"):
         launch.run(made, tmp_path / made.name)
     assert not (tmp_path / made.name / "zero").exists()
     checks = [check for check in doctor.examine(made) if check.name == stage]
-    assert [check.state for check in checks] == ["bad"] and text in checks[0].seen
+    assert [check.state for check in checks] == ["bad"]
+    assert text in checks[0].seen
 
 
 def test_one_fault_of_several_stages_is_said_once(models, data, tmp_path, monkeypatch):  # noqa: F811
@@ -63,7 +65,9 @@ def test_one_fault_of_several_stages_is_said_once(models, data, tmp_path, monkey
     with pytest.raises(ConfigError) as caught:
         ahead.refuse(made, dag.graph(made), tmp_path)
     lines = str(caught.value).split("\n")
-    assert len(lines) == 3 and "stages keep, last: " in lines[1] and "stage helpful: " in lines[2]
+    assert len(lines) == 3
+    assert "stages keep, last: " in lines[1]
+    assert "stage helpful: " in lines[2]
 
 
 def test_memory_that_is_short_now_may_be_there_then(models, data):  # noqa: F811
