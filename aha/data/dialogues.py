@@ -11,6 +11,7 @@ template's affair (templates.py).
 The folder of an RL stage is a source too: its stored answers (stored.py).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ TURNS = ("messages", "conversations", "conversation")
 KEYS = ("question", "response", "split", "n", "name", "weight", "id", "domain")
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 SHOWN = 5
+BARE_WORDS = 3
+"""Responses of which half have no more words than this are called bare answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Dialogues:
     bad: list[BadRow] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     """Of stored answers: how many are left out, by reason (stored.py)."""
+    doubts: list[str] = field(default_factory=list)
+    """What a user probably does not want, in plain words."""
 
     def sentence(self) -> str:
         read = len(self.dialogues) + len(self.bad) + sum(self.dropped.values())
@@ -89,6 +94,7 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
     inputs, _ = inputs_of(asked, split, own, source)
     found: list[Dialogue] = []
     bad: list[BadRow] = []
+    columns: Counter[str] = Counter()
     for each in inputs:
         for row in each.rows:
             if limit is not None and len(found) >= limit:
@@ -97,7 +103,9 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
             if isinstance(made, BadRow):
                 bad.append(made)
             else:
+                assert isinstance(row, Row)
                 found.append(made)
+                columns.update(_responses(row.value, named["response"]))
     read = len(found) + len(bad)
     if not found or len(bad) > config.max_bad_share * read:
         first = "\n".join(f"  {row}" for row in bad[:SHOWN])
@@ -105,7 +113,36 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
             f"{source}: {len(bad)} of {read} rows are broken, above max_bad_share="
             f"{config.max_bad_share:g}; a row needs a question and a response, or messages\n{first}"
         )
-    return Dialogues(source=source, dialogues=found, bad=bad)
+    said = _doubts(source, found, columns) if not named["response"] else []
+    return Dialogues(source=source, dialogues=found, bad=bad, doubts=said)
+
+
+def _responses(value: Mapping[str, Any], named: str) -> list[str]:
+    """Columns of a row that could be its response, the one that is taken first; none of messages."""
+    if named or any(name in value for name in TURNS):
+        return []
+    return [name for name in RESPONSE if isinstance(value.get(name), str) and value[name].strip()]
+
+
+def _doubts(source: str, found: Sequence[Dialogue], columns: Counter[str]) -> list[str]:
+    taken = next((name for name in RESPONSE if columns[name]), "")
+    others = [name for name in columns if name != taken]
+    if taken == "chosen":
+        return [
+            f'{source} holds pairs: only what was chosen is learned. A stage of kind "dpo" learns both'
+        ]
+    words = sorted(len(one.messages[-1][1].split()) for one in found)
+    if not taken or words[len(words) // 2] > BARE_WORDS:
+        return []
+    return [
+        f"half of the responses in {source} (column '{taken}') have {words[len(words) // 2]} words or fewer: "
+        "who learns bare answers learns not to think. "
+        + (
+            f"Another column: ?response={others[0]}"
+            if others
+            else 'Write answers with their reasoning, or let a stage of kind "sample" do so'
+        )
+    ]
 
 
 def _of_stored(source: str) -> Dialogues:

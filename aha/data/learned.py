@@ -12,7 +12,7 @@ Must stay true:  what is taken is a function of the files, the weights and the s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Learned:
     """Rows that cannot be learned."""
     sources: dict[str, dict[str, Any]]
     """By source: share (of the dialogues, 0..1), there, taken, repeated, to_use_all (mixture.Part)."""
+    doubts: list[str] = field(default_factory=list)
+    """What a user probably does not want, in plain words."""
 
     def lines(self) -> list[str]:
         """A line for each source, where there are several."""
@@ -64,11 +66,13 @@ def load(said: str | Sequence[str], *, config: DataConfig, seed: int) -> Learned
     loaded = [dialogues.load(one, split="train", config=config) for one in given]
     names = _names([each.where for each in asked])
     broken = sum(len(each.bad) for each in loaded)
+    doubts = [said for each in loaded for said in each.doubts]
     by_name = {name: each.dialogues for name, each in zip(names, loaded, strict=True)}
     if weighted and len(given) > 1:
         shares: dict[str, Fraction | int | str] = dict(zip(names, weights, strict=True))
         mixed = mixture.mix(by_name, shares, seed=seed)
-        return Learned(dialogues=mixed.dialogues, broken=broken, sources=mixed.facts()["parts"])
+        parts = mixed.facts()["parts"]
+        return Learned(dialogues=mixed.dialogues, broken=broken, sources=parts, doubts=doubts)
     whole = [one for each in loaded for one in each.dialogues]
     sources = {
         name: {
@@ -80,7 +84,7 @@ def load(said: str | Sequence[str], *, config: DataConfig, seed: int) -> Learned
         }
         for name, found in by_name.items()
     }
-    return Learned(dialogues=whole, broken=broken, sources=sources)
+    return Learned(dialogues=whole, broken=broken, sources=sources, doubts=doubts)
 
 
 def _names(wheres: Sequence[str]) -> list[str]:

@@ -57,6 +57,8 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     assert config is not None
     folder, stop = run_folder.begin(node), Stop()
     read = read_data(recipe, config)
+    for doubt in read.doubts:
+        console.alert(doubt)
     model_folder = locate(recipe.model.path)
     resolved, size = resolve(recipe, config, folder, model_folder)
     check_disk(run_folder.root, size)
@@ -175,6 +177,7 @@ class Read:
     sources: dict[str, dict[str, Any]]
     """Of what is learned or set aside: data/learned.py."""
     lines: list[str]
+    doubts: list[str]
 
 
 def read_data(recipe: Recipe, config: SftConfig) -> Read:
@@ -199,7 +202,12 @@ def read_data(recipe: Recipe, config: SftConfig) -> Read:
         heldout = [one for i, one in enumerate(train) if i in out]
         train = [one for i, one in enumerate(train) if i not in out]
     return Read(
-        learned=train, heldout=heldout, broken=broken, sources=made.sources, lines=made.lines()
+        learned=train,
+        heldout=heldout,
+        broken=broken,
+        sources=made.sources,
+        lines=made.lines(),
+        doubts=made.doubts,
     )
 
 

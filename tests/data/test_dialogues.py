@@ -135,3 +135,26 @@ def test_what_is_learned_is_what_the_template_writes():
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
     assert tokenizer.decode([*prompt, *answer]) == whole
     assert answer[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        ({"problem": "2 + 3?", "answer": "5", "solution": "2 and 3 make 5"}, "?response=solution"),
+        ({"problem": "2 + 3?", "answer": "5"}, 'kind "sample"'),
+        ({"prompt": "Hi", "chosen": "Hello, how are you?", "rejected": "What"}, 'kind "dpo"'),
+        ({"problem": "2 + 3?", "answer": "2 and 3 make 5 together"}, ""),
+        ({"messages": [{"role": "user", "content": "2 + 3?"}, {"role": "assistant", "content": "5"}]}, ""),
+    ],
+)  # fmt: skip
+def test_what_is_probably_not_meant_is_said(tmp_path, row, said):
+    write(tmp_path / "rows.jsonl", [row] * 3)
+    found = dialogues.load(str(tmp_path / "rows.jsonl"), split="train", config=DataConfig())
+    assert len(found.dialogues) == 3
+    assert [said in doubt for doubt in found.doubts] == [True] * bool(said)
+
+
+def test_a_column_that_is_named_is_meant(tmp_path):
+    write(tmp_path / "rows.jsonl", [{"problem": "2 + 3?", "answer": "5"}])
+    source = f"{tmp_path}/rows.jsonl?response=answer"
+    assert dialogues.load(source, split="train", config=DataConfig()).doubts == []
