@@ -29,7 +29,7 @@ RATIO_BAND = 0.1
 REWARD_ROSE = 0.1  # since the first evaluation
 NOISE = 2.0  # standard errors of a difference of two means
 FELL = 0.02  # of a score 0..1
-SEVERAL, SAME, EMPTY = 0.05, 0.5, 0.2  # shares of answers
+SEVERAL, SAME, EMPTY, CANNED = 0.05, 0.5, 0.2, 0.5  # shares of answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +249,17 @@ def echo(rows: Sequence[Row]) -> str | None:
     return None
 
 
+def canned_thinking(rows: Sequence[Row]) -> str | None:
+    share = _mean(rows, "suspect/canned/share")
+    if share is not None and share > CANNED:
+        return (
+            f"in {_percent(share)} of the answers the thinking is that of another question, word for "
+            "word: it is written for its tags, not to think. Lower the weight of the format reward, "
+            "take easier problems, or ask in another way (data.template)."
+        )
+    return None
+
+
 def length_jump(rows: Sequence[Row]) -> str | None:
     lengths, right = _last(rows, "rollout/tokens/mean", LONG), _rise(rows, "reward/accuracy/mean")
     if not lengths:
@@ -340,6 +351,7 @@ RULES: dict[str, Rule] = {
     "duplicates": duplicates,
     "empty_thinking": empty_thinking,
     "echo": echo,
+    "canned_thinking": canned_thinking,
     "length_jump": length_jump,
     "length_collapse": length_collapse,
     "entropy": entropy,

@@ -123,6 +123,9 @@ METRICS: dict[str, Metric] = {
     "suspect/several/share": _share("Answers with three boxes or answer tags, or more."),
     "suspect/empty/share": _share("Answers whose thinking tags hold nothing."),
     "suspect/echo/share": _share("Answers whose thinking only says the question again."),
+    "suspect/canned/share": _share(
+        "Answers whose thinking stands word for word in the answer to another question."
+    ),
     "policy/version": _max("Optimizer steps behind the weights that sampled.", "steps"),
     "policy/loss": _mean("The loss: surrogate plus KL term."),
     "policy/entropy/mean": _mean("Entropy at the answer tokens that were computed.", "nats/token"),

@@ -3,6 +3,8 @@
     several     three boxes or answer tags or more after the thinking: answers by enumeration
     empty       thinking tags with nothing in them
     echo        thinking that only says the question again
+    canned      thinking that the answer to another question has word for word ("reasoning process here");
+                not where nothing is worked out: conversation, refusals
     duplicates  answers whose text another answer of the group has too
 
 Counts only; whether it is a trick, a reader decides. One pass over each text.
@@ -39,6 +41,7 @@ def find(groups: Sequence[Group], think_tag: str, answer_tag: str) -> Suspects:
     """Shares over all answers of a step, and a few answers of each kind."""
     found: dict[str, list[tuple[str, int]]] = {name: [] for name in KINDS}
     paid: list[tuple[float, str, int]] = []
+    thoughts: dict[str, list[tuple[str, int]]] = {}
     answers = 0
     for group in groups:
         answers += len(group.scored)
@@ -55,20 +58,28 @@ def find(groups: Sequence[Group], think_tag: str, answer_tag: str) -> Suspects:
                 found["empty"].append(who)
             elif parsed.has_think and echo(parsed.think, group.rendered.prompt.question):
                 found["echo"].append(who)
+            if parsed.think and group.rendered.prompt.kind not in TALK:
+                thoughts.setdefault(" ".join(_WORD.findall(parsed.think.lower())), []).append(who)
             if s.valid and s.grade.status != "correct":
                 paid.append((-s.reward, *who))
+    for those in thoughts.values():
+        if len({prompt for prompt, _ in those}) > 1:
+            found["canned"] += those
     best = [(prompt, sample) for _, prompt, sample in sorted(paid)[:SHOWN]]
     shares = {name: len(who) / answers if answers else 0.0 for name, who in found.items()}
     named = {name: who[:SHOWN] for name, who in found.items()} | {"paid": best}
     return Suspects(shares, named)
 
 
-KINDS = ("duplicates", "several", "empty", "echo")
+KINDS = ("duplicates", "several", "empty", "echo", "canned")
+TALK = ("open", "talk")
+"""Kinds of questions that several can be answered with the same thought."""
 _ALERTS: dict[str, str] = {
     "duplicates": "duplicates",
     "enumeration": "several",
     "empty_thinking": "empty",
     "echo": "echo",
+    "canned_thinking": "canned",
     "form_only": "paid",
     "hacking": "paid",
     "reward_without_skill": "paid",

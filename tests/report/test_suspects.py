@@ -9,7 +9,7 @@ from aha.report.metrics import check
 QUESTION = "What is the sum of the numbers 3 and 4 in this list?"
 
 
-def group(*texts, status="wrong", rewards=None, name="q"):
+def group(*texts, status="wrong", rewards=None, name="q", kind="math"):
     scored = []
     for i, text in enumerate(texts):
         rollout = Rollout(
@@ -24,7 +24,7 @@ def group(*texts, status="wrong", rewards=None, name="q"):
         reward = rewards[i] if rewards else 0.0
         grade = Grade(status=status, score=0.0)
         scored.append(Scored(rollout=rollout, grade=grade, parts={}, reward=reward))
-    prompt = Prompt(id=name, question=QUESTION, gold="7")
+    prompt = Prompt(id=name, question=QUESTION, gold="7", kind=kind)
     rendered = Rendered(prompt=prompt, text="?", token_ids=(1,))
     return Group(rendered=rendered, scored=tuple(scored))
 
@@ -74,6 +74,22 @@ def test_duplicates_are_counted_within_a_group():
     assert found.named["duplicates"] == [("q", 0), ("q", 2), ("q", 3)]
     apart = suspects.find([group("a", name="q"), group("a", name="r")], "think", "answer")
     assert apart.shares["duplicates"] == 0
+
+
+def test_a_thought_that_another_question_has_too_is_canned():
+    canned, own = (
+        "<think> Reasoning process here. </think> <answer>{}</answer>",
+        "<think>3 and 4 make {}</think>",
+    )
+    first = group(canned.format(1), canned.format(2), own.format(7), name="q")
+    second = group("<think>reasoning process here</think>8", own.format(8), name="r")
+    found = suspects.find([first, second], "think", "answer")
+    assert found.shares["canned"] == 0.6
+    assert found.named["canned"] == [("q", 0), ("q", 1), ("r", 0)]
+    alone = suspects.find([first], "think", "answer")
+    assert alone.shares["canned"] == 0  # a group may agree
+    greetings = [group("<think>a greeting</think>Hi!", name=name, kind="open") for name in "qr"]
+    assert suspects.find(greetings, "think", "answer").shares["canned"] == 0
 
 
 def test_the_best_paid_answers_that_are_not_right_come_first():
