@@ -16,6 +16,8 @@ from aha.stages.run_folder import RunFolder, opened
 from aha.stages.stop import Stop, on_signal
 
 REPORT = "report.html"
+GRAPH = "graph.mmd"
+"""The stages and how far each has come, as a mermaid diagram."""
 
 
 def run(
@@ -49,6 +51,7 @@ def run(
         _look_ahead(recipe, nodes, root, console)
         measuring.before()
         for node in nodes:
+            _draw(root, graph)
             if dag.status(node, root) == "done":
                 console.note(f"{node.name}: done before (fingerprint {node.fingerprint})")
                 measuring.after(node.name)
@@ -63,9 +66,14 @@ def run(
             console.note(cost.sentence(meter.total, recipe.price_per_hour))
             folder.finish(node, facts)
             measuring.after(node.name)
+        _draw(root, graph)
         measuring.show()
         _report(root, console)
         measuring.check()
+
+
+def _draw(root: Path, graph: Sequence[dag.Node]) -> None:
+    files.write_text(root / GRAPH, dag.mermaid(graph, root) + "\n")
 
 
 def _look_ahead(recipe: Recipe, nodes: Sequence[dag.Node], root: Path, console: Console) -> None:

@@ -60,7 +60,7 @@ def facts(
         found[node.name] = {"kind": node.kind, "state": said, "to_do": to_do} | made
     return {
         "name": recipe.name,
-        "graph": dag.mermaid(nodes),
+        "graph": dag.mermaid(nodes, root if root.exists() else None),
         "stages": found,
         "total": _total(found),
     }

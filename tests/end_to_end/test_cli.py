@@ -68,6 +68,10 @@ def test_plan(aha: Aha, recipe: Path) -> None:
     assert "Try" in small.err
 
 
+def test_a_run_holds_its_graph(unbroken: Path) -> None:
+    assert (unbroken / "graph.mmd").read_text() == 'graph LR\n  zero["zero (done)"]\n'
+
+
 def test_plan_counts_what_is_there(aha: Aha, recipe: Path, unbroken: Path) -> None:
     """A checkpoint is as large as it was said to be, but for tokenizer and headers."""
     stage = json.loads(aha("plan", recipe, "--json").out)["stages"]["zero"]
