@@ -14,6 +14,7 @@ from aha.stages import cost, dag, start
 from aha.stages.measure import Measuring
 from aha.stages.run_folder import RunFolder, opened
 from aha.stages.stop import Stop, on_signal
+from aha.train import memory
 
 REPORT = "report.html"
 GRAPH = "graph.mmd"
@@ -65,7 +66,9 @@ def run(
                 raise
             console.note(cost.sentence(meter.total, recipe.price_per_hour))
             folder.finish(node, facts)
+            memory.give_back()
             measuring.after(node.name)
+            memory.give_back()
         _draw(root, graph)
         measuring.show()
         _report(root, console)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from aha.errors import Stopped
 from aha.records import Group
+from aha.train import memory
 from aha.train.credit import recompute_old, to_trees
 from aha.train.run import Run
 
@@ -32,7 +33,9 @@ def train(run: Run) -> None:
         run.checkpoint()
     while not run.over:
         groups = run.rollout_phase()
+        memory.give_back()
         learn(run, groups)
+        memory.give_back()
         run.engine.load(state.step)
         run.look_for_plateau()
         last = run.over
