@@ -231,7 +231,7 @@ def engine_of(model: str) -> tuple[Any, Any]:
     folder = locate(model)
     from aha.models import load as models
     from aha.rollout.local.engine import LocalEngine
-    from aha.train.plan import available_memory
+    from aha.train.memory import available_memory
 
     loaded = models.load(folder, ModelConfig(path=model))
     if not loaded.eos_ids:

@@ -22,6 +22,7 @@ Rule = Callable[[Sequence[Row]], str | None]
 K = 5  # rows of "all the time"
 SHORT = 3  # rows that smooth a share
 LONG = 20  # rows of a trend: its first half against its second
+OPINIONS = 8  # of a model in these rows, from which a trend of them is looked for
 UNPARSED, FAILED, CUT, INFORMATIVE, MIXED = 0.20, 0.01, 0.30, 0.10, 0.20
 ENTROPY_FLOOR = 0.02  # nats a token: about 1 token in 200 is still a choice
 KL_FLOOR, KL_JUMP = 0.05, 5.0
@@ -188,8 +189,8 @@ def reward_without_skill(rows: Sequence[Row]) -> str | None:
 def flattery(rows: Sequence[Row]) -> str | None:
     """A model's opinion rises while the truth about the same answers falls.
 
-    Halves of the last LONG rows against each other; both changes above NOISE standard errors of such a
-    difference (a score has no unit of its own), and the truth's above FELL.
+    Halves of the scores among the last LONG rows, OPINIONS at least, against each other; both changes above
+    NOISE standard errors of such a difference (a score has no unit of its own), and the truth's above FELL.
     """
     for name in sorted(rows[-1]):
         if not (name.startswith("opinion/") and name.endswith("/score")):
@@ -439,11 +440,16 @@ def _rise(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _shift(rows: Sequence[Row], name: str) -> tuple[float, float] | None:
-    """(rise, its standard error) of the second half of the last LONG rows over their first half."""
-    values = _last(rows, name, LONG)
-    if not values:
+    """(rise, its standard error) of the second half of the values in the last LONG rows over the first.
+
+    Opinions are there in steps that pay for them only; fewer than OPINIONS say nothing.
+    """
+    found = (_number(row.get(name)) for row in rows[-LONG:])
+    values = [value for value in found if value is not None]
+    if len(values) < OPINIONS:
         return None
-    halves = values[: LONG // 2], values[LONG // 2 :]
+    half = len(values) // 2
+    halves = values[:half], values[half:]
     error = math.sqrt(sum(variance(half) / len(half) for half in halves))
     return fmean(halves[1]) - fmean(halves[0]), error
 

@@ -4,8 +4,8 @@
     [zero.rewards_for.code]     instead of it, for prompts whose domain or area (data/areas.py) is "code"
 
 The rewards that come with the package are in named.py, a user's own functions in user_functions.py.
-Must stay true:  what is not known is no reward of 0: a failed grader, or no reward that applies, and
-                 the answer is not valid.
+Must stay true:  what is not known is no reward of 0: a failed grader, an opinion (of a reward model, of a
+                 judge) that there is none of, or no reward that applies, and the answer is not valid.
 """
 
 import math
@@ -90,6 +90,7 @@ class Mix:
         self.answer_tag = answer_tag
         self.lengths = lengths
         there = {**REWARDS, **(more or {})}
+        self._opinions = frozenset(more or ())
         self._rewards: dict[str, Reward] = {}
         labels = [label(name) for name in self.tables.names()]
         if twice := {one for one in labels if labels.count(one) > 1}:
@@ -161,7 +162,8 @@ class Mix:
         known = {name: value for name, value in values.items() if value is not None}
         parts = {label(name): value for name, value in known.items()}
         reward = sum(weights[name] * value for name, value in known.items())
-        if not parts or (judged.grade.failed and "accuracy" in weights):
+        unknown = (name for name in self._opinions & weights.keys() - known.keys() if weights[name])
+        if not parts or any(unknown) or (judged.grade.failed and "accuracy" in weights):
             return Scored(
                 rollout=judged.rollout, grade=judged.grade, parts=parts, reward=0.0, valid=False
             )

@@ -63,7 +63,11 @@ def assemble(
     # a reward that is not there is told before the model is loaded
     preferences = opinions.of_recipe(config, folder)
     mix = mix_of(recipe, config, preferences)
-    for warning in (*check_domains(mix.tables, prompts), *check_open(mix.tables, prompts)):
+    for warning in (
+        *check_domains(mix.tables, prompts),
+        *check_open(mix.tables, prompts),
+        *opinions.unwatched(config, mix.tables, prompts),
+    ):
         console.alert(warning)
     torch.set_num_threads(resolved.threads)
     seed_all(recipe.seed)

@@ -87,7 +87,7 @@ def _versions() -> Check:
 def _machine() -> Check:
     import torch
 
-    from aha.train.plan import available_memory
+    from aha.train.memory import available_memory
 
     gpu = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} CPU cores"

@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aha.config import JudgeConfig, RewardModelConfig, ZeroConfig
-from aha.errors import ConfigError
+from aha.errors import ConfigError, RunError
+from aha.records import Prompt
+from aha.report.alerts import OPINIONS
 from aha.rewards.judge import Judge, against_reference_all
 from aha.rewards.judge_ask import Asker, Sampling
 from aha.rewards.judge_cache import VerdictCache
 from aha.rewards.judge_http import Endpoint
+from aha.rewards.mix import Tables
 from aha.rewards.named import REWARDS, Judged, Known, Reward
 
 if TYPE_CHECKING:
     from aha.models.reward_model import RewardModel
 
 CACHE = "judgements.jsonl"
+ENOUGH = 32
+"""Answers after which a judge that fails is told apart from one that failed once."""
 
 
 def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
@@ -41,7 +46,9 @@ def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
         if name in config.reward_models:
             made[name] = _scored(config.reward_models[name])
         else:
-            made[name] = _judged(config.judges[name], folder / CACHE)
+            judge = judge_of(config.judges[name], folder / CACHE)
+            asked = Asked(name, judge, config.max_grader_failures)
+            made[name] = Reward(asked, group=True)
     return made
 
 
@@ -61,6 +68,26 @@ def names_of(config: ZeroConfig) -> list[str]:
                 f"zero: '{name}' has no weight; write {name} = 1.0 under zero.rewards"
             )
     return names
+
+
+def unwatched(config: ZeroConfig, tables: Tables, prompts: Sequence[Prompt]) -> list[str]:
+    """Opinions that may be hacked without an alert, in plain words: `flattery` needs the truth."""
+    said = []
+    paying = config.steps - config.preference_from
+    for name in sorted(config.preferences):
+        about = [prompt for prompt in prompts if tables.of(prompt).get(name)]
+        if about and all(prompt.kind == "open" for prompt in about):
+            said.append(
+                f"nothing knows what is true of the answers that '{name}' pays for: if it is hacked, no "
+                "alert will say so. Add problems of that area that a grader knows "
+                "(docs/all_scenarios.md)"
+            )
+        elif about and paying < OPINIONS:
+            said.append(
+                f"'{name}' pays in {paying} steps, too few for the alert `flattery`, which looks at "
+                f"{OPINIONS}"
+            )
+    return said
 
 
 def _scored(asked: RewardModelConfig) -> Reward:
@@ -118,16 +145,33 @@ def transformed(value: float, level: Level, sigmoid: bool) -> float:
     return 1 / (1 + math.exp(-max(min(value, 60.0), -60.0))) if sigmoid else value
 
 
-def _judged(asked: JudgeConfig, cache: Path) -> Reward:
-    judge = judge_of(asked, cache)
+class Asked:
+    """A judge as a reward of a group."""
 
-    def verdicts(judged: Sequence[Judged]) -> list[Known]:
+    def __init__(self, name: str, judge: Judge, most_failures: float) -> None:
+        """`most_failures`: share of the answers that it may fail to judge."""
+        self.name, self.judge, self.most_failures = name, judge, most_failures
+        self.asked = self.failed = 0
+
+    def __call__(self, judged: Sequence[Judged]) -> list[Known]:
+        """Its verdicts; None where there is none.
+
+        Raises:
+            RunError: it fails too often to be asked any more.
+        """
         prompt = judged[0].prompt
         cases = [(prompt.question, prompt.gold, one.text) for one in judged]
-        grades = against_reference_all(judge, cases)
+        grades = against_reference_all(self.judge, cases)
+        self.asked += len(grades)
+        failed = [grade for grade in grades if grade.failed]
+        self.failed += len(failed)
+        if failed and self.asked >= ENOUGH and self.failed > self.most_failures * self.asked:
+            raise RunError(
+                f"the judge '{self.name}' gave no verdict on {self.failed} of {self.asked} answers (bound "
+                f"zero.max_grader_failures={self.most_failures}); the last: {failed[-1].reason}. See "
+                "whether it answers, then go on with `aha resume`: nothing is lost"
+            )
         return [None if grade.failed else grade.score for grade in grades]
-
-    return Reward(verdicts, group=True)
 
 
 def judge_of(

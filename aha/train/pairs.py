@@ -20,6 +20,7 @@ from torch import Tensor
 from aha.models.policy import Policy
 from aha.rl.kl import k2
 from aha.rl.losses import answer_sums, dpo
+from aha.train import memory
 from aha.train.batch import Batch, Tree, Unit, to_batch
 from aha.train.optim import Optimizer
 from aha.train.step import StepResult
@@ -198,6 +199,7 @@ class PairTrainer:
             loss, each = self._loss(logp, batch, len(pairs), seen)
             if learn:
                 loss.backward()
+                memory.relieve()
             finite = finite and math.isfinite(float(loss.detach()))
             seen.losses += each.tolist()
         return seen, finite

@@ -16,6 +16,7 @@ from aha.config import Recipe, SftConfig, ZeroConfig
 from aha.errors import DoesNotFit
 from aha.rollout.local.cache import MIN_ROWS, NATIVE, kept_dtype
 from aha.rollout.local.engine import PLACES
+from aha.train.memory import available_memory
 
 MICRO_TOKENS = (512, 1536)
 """Smallest and largest micro-batch worth having: beyond it products do not get faster."""
@@ -72,26 +73,6 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"total_bytes": self.total, "step_s": self.step_s}
-
-
-def available_memory(device: str = "cpu") -> int:
-    """Bytes free for us now: of the GPU, or of the machine (or its container)."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    used = Path("/sys/fs/cgroup/memory.current")
-    try:
-        if limit.exists() and (text := limit.read_text().strip()) != "max":
-            free = min(free, int(text) - int(used.read_text()))
-    except (OSError, ValueError):
-        pass
-    return free
 
 
 def make(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aha.models.reward_model import RewardModel
 from aha.tally import TALLY
+from aha.train import memory
 from aha.train.optim import Optimizer
 from aha.train.step import StepResult
 
@@ -138,6 +139,7 @@ class ScoreTrainer:
             margins += margin.detach().tolist()
             if not math.isfinite(float(total.detach())):
                 losses.append(math.nan)
+            memory.relieve()
         if all(map(math.isfinite, losses)):
             norm, lr, made = self.optimizer.step(number)
         else:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aha.models.policy import Policy
 from aha.rl.losses import Ratio, column_loss
+from aha.train import memory
 from aha.train.batch import Batch, Tree, micro_batches, to_batch
 from aha.train.optim import Optimizer
 from aha.train.reference import Reference
@@ -88,6 +89,7 @@ class Trainer:
         for trees_of_batch in self._batches(trees):
             batch = to_batch(trees_of_batch, device=self._device)
             losses.append(self._backward(batch, sums, on_policy))
+            memory.relieve()
         finite = all(math.isfinite(float(loss)) for loss in losses)
         if finite:
             norm, lr, made = self.optimizer.step(number)

@@ -231,3 +231,15 @@ def test_every_alert_says_what_to_do():
             for alert in alerts.look(healthy(step) | change(step)):
                 assert alert.text.endswith(".")
                 assert any(word in alert.text for word in ("aha grade", "max_answer_tokens"))
+
+
+@pytest.mark.parametrize("paying, kinds_said", [(15, {"flattery"}), (8, {"flattery"}), (7, set())])
+def test_opinions_of_the_last_steps_only_are_watched_too(paying, kinds_said):
+    """A stage of 30 steps whose last ones pay for an opinion, in some of them only."""
+
+    def change(step):
+        if step <= 30 - paying:
+            return {}
+        return {"opinion/rm/score": 0.3 * step, "opinion/rm/truth": 1.5 - 0.03 * step}
+
+    assert kinds(change, steps=30) == kinds_said

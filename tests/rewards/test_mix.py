@@ -311,6 +311,18 @@ def test_before_preference_rewards_count_they_are_not_asked_for():
     assert (full.parts, len(asked)) == ({"liked": 5.0, "format": 1.0}, 1)
 
 
+def test_an_opinion_that_there_is_none_of_is_no_opinion_of_zero():
+    """Scores are about -6: an answer that could not be scored must not be the best of its group."""
+    scores = {"a": -6.0, "b": None}
+    liked = Reward(lambda judged: scores[judged.rollout.text[0]])
+    mix = Mix({"liked": 1.0, "format": 1.0}, more={"liked": liked})
+    known, unknown = (score(mix, text + GOOD[1:], prefill="<think>") for text in "ab")
+    assert (known.reward, known.valid) == (-5.0, True)
+    assert (unknown.parts, unknown.valid) == ({"format": 1.0}, False)
+    watched = Mix({"liked": 0.0, "format": 1.0}, more={"liked": liked})
+    assert score(watched, "b" + GOOD[1:], prefill="<think>").valid  # it is not paid
+
+
 def test_open_prompts_that_earn_nothing_are_refused_and_form_alone_is_told():
     def prompts(*domains):
         return [Prompt(id=d, question="?", gold="", kind="open", domain=d) for d in domains]

@@ -8,7 +8,7 @@ from byte_words import tokenizer
 from judge_server import says, server, verdict
 
 from aha.config import JudgeConfig, resolve
-from aha.errors import ConfigError, ModelError
+from aha.errors import ConfigError, ModelError, RunError
 from aha.records import Grade, Prompt, Rendered, Rollout
 from aha.rewards.mix import Mix, Tables
 from aha.stages import opinions
@@ -127,6 +127,13 @@ def test_a_judge_that_fails_is_no_reward_of_zero(tmp_path):
     assert (unknown.valid, unknown.parts) == (False, {})
 
 
+def test_a_judge_that_goes_on_failing_stops_the_run(tmp_path):
+    with server(says("I would rather not say.")) as (url, _):
+        config = recipe(judges={"same": {"url": url, "model": "judge-1"}}, rewards={"same": 1.0})
+        with pytest.raises(RunError, match=r"'same' gave no verdict on 40 of 40 .*aha resume"):
+            scored(config, tmp_path, *(f"It is {i}." for i in range(40)))
+
+
 @pytest.mark.parametrize(
     "zero, said",
     [
@@ -152,3 +159,25 @@ def test_a_judge_is_in_one_place():
     for fields in ({}, {"url": "http://127.0.0.1:1/v1"}, {"url": "http://x", "path": "y"}):
         with pytest.raises(ValueError, match="either url and model, or path"):
             JudgeConfig(**fields)
+
+
+def test_where_no_alert_can_tell_of_hacking_it_is_said():
+    def asked(*kinds, steps=30, share=0.5):
+        config = recipe(
+            steps=steps,
+            preference_share=share,
+            reward_models={"helpful": {"path": "x"}},
+            rewards_for={"helpful": {"helpful": 1.0, "format": 1.0}},
+        )
+        tables = Tables(rewards=config.rewards, by_domain=config.rewards_for)
+        prompts = [
+            Prompt(id=kind, question="?", gold="", kind=kind, domain="helpful") for kind in kinds
+        ]
+        return opinions.unwatched(
+            config, tables, [*prompts, Prompt(id="m", question="?", gold="1")]
+        )
+
+    assert asked("talk", "open") == []
+    assert "nothing knows" in asked("open")[0]
+    assert "in 4 steps" in asked("talk", steps=8)[0]
+    assert asked() == []
