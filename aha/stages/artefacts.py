@@ -22,8 +22,11 @@ METRICS = "metrics.jsonl"
 VOLATILE: Mapping[str, str] = {
     cost.COST: "what it took",
     "judgements.jsonl": "what judges replied, in the order in which it came",
+    "refinements.jsonl": "what a model that refines replied, in the order in which it came",
 }
 """Names of files, in whatever folder of a stage, that differ between identical runs: why."""
+REVIEW = ".review.jsonl"
+"""Ends the names of files in which people decide about dialogues: not the run's own."""
 
 
 def stages(root: Path) -> list[str]:
@@ -73,7 +76,8 @@ def lines(root: Path) -> list[str]:
 
 def _paths(root: Path, stage: str) -> Iterator[str]:
     for path in sorted((root / stage).rglob("*")):
-        if path.is_file() and path.name not in VOLATILE and files.TMP not in str(path):
+        own = path.name in VOLATILE or path.name.endswith(REVIEW) or files.TMP in str(path)
+        if path.is_file() and not own:
             yield path.relative_to(root).as_posix()
 
 

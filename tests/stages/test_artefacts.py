@@ -37,6 +37,7 @@ def test_where_when_and_how_often_do_not_count(tmp_path):
         "cost.json": '{"wall_s": 3}',
         "measures/cost.json": "{}",
         "judgements.jsonl": "{}\n",
+        "dialogues.jsonl.review.jsonl": "{}\n",
     }
     assert run_folder(tmp_path / "b", **other) == a
     assert sorted(a) == [
