@@ -3,7 +3,7 @@
 A kind of stage is a table of sections.py with `kind`, and with what it says otherwise about data and
 model. Holds no defaults of its own but those of a run (seed, threads, memory).
 
-May import: sections, rl. Nothing heavy: `aha --help` loads this.
+May import: sections, rl, judging. Nothing heavy: `aha --help` loads this.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from aha.config.judging import JudgingConfig
 from aha.config.rl import ZeroConfig
 from aha.config.sections import (
     DataConfig,
@@ -69,6 +70,28 @@ class SampleStage(NamedStage, SampleConfig):
     """What the stage does."""
 
 
+JUDGED_BY = ("think_tag", "answer_tag", "template", "max_bad_share")
+"""Keys of [data] that a stage of kind judge depends on: how answers are taken apart, and read."""
+
+
+class JudgeStage(NamedStage, JudgingConfig):
+    """Preference pairs: a judge says which of two answers is better."""
+
+    kind: Literal["judge"]
+    """What the stage does."""
+
+    @model_validator(mode="after")
+    def _asks_its_judge(self) -> "JudgeStage":
+        if self.model:
+            raise ValueError("model: no model is trained or sampled here; judge says who is asked")
+        if others := sorted(self.data.keys() - set(JUDGED_BY)):
+            raise ValueError(
+                f"data.{others[0]} has no effect here: answers says what is read (of data count "
+                f"{', '.join(JUDGED_BY)})"
+            )
+        return self
+
+
 def _kind_of(stage: Any) -> Any:
     return stage.get("kind") if isinstance(stage, dict) else getattr(stage, "kind", None)
 
@@ -78,11 +101,14 @@ Stage = Annotated[
     | Annotated[SftStage, Tag("sft")]
     | Annotated[RewardStage, Tag("reward_model")]
     | Annotated[DpoStage, Tag("dpo")]
-    | Annotated[SampleStage, Tag("sample")],
+    | Annotated[SampleStage, Tag("sample")]
+    | Annotated[JudgeStage, Tag("judge")],
     Discriminator(
         _kind_of,
         custom_error_type="stage_kind",
-        custom_error_message='needs kind = "rl", "sft", "dpo", "sample" or "reward_model"',
+        custom_error_message=(
+            'needs kind = "rl", "sft", "dpo", "sample", "judge" or "reward_model"'
+        ),
     ),
 ]
 STAGES: dict[str, type[Section]] = {
@@ -91,6 +117,7 @@ STAGES: dict[str, type[Section]] = {
     "dpo": DpoStage,
     "reward_model": RewardStage,
     "sample": SampleStage,
+    "judge": JudgeStage,
 }
 KINDS = {"pretrain": "pretrain", "sft": "sft", "zero": "rl"}
 """Stages that have a table of their own, and what they do."""
@@ -118,14 +145,15 @@ class Recipe(Section):
     zero: ZeroConfig | None = None
     measures: MeasuresConfig | None = None
     stage: dict[str, Stage] = Field({})
-    """Further stages by name: [stage.NAME] with kind = "rl", "sft", "dpo", "sample" or "reward_model"."""
+    """Further stages by name: [stage.NAME] with kind = "rl", "sft", "dpo", "sample", "judge" or
+    "reward_model"."""
 
     def stages(self) -> list[str]:
         """Names of the stages that the recipe has, as it gives them."""
         return [*(name for name in KINDS if getattr(self, name) is not None), *self.stage]
 
     def kind(self, stage: str) -> str:
-        """What a stage does: pretrain, rl, sft, dpo, sample, reward_model."""
+        """What a stage does: pretrain, rl, sft, dpo, sample, judge, reward_model."""
         return KINDS[stage] if stage in KINDS else self.stage[stage].kind
 
     @model_validator(mode="after")

@@ -63,6 +63,11 @@ class ModelConfig(Section):
     """Adapters are scaled by lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about 1/3 more time."""
+    max_positions: int = Field(0, ge=0)
+    """Positions that the model is to have (max_position_embeddings), saved with it; 0 keeps its own. More
+    than it was trained for have to be learned."""
+    rope_theta: float = Field(0.0, ge=0)
+    """Base of the rotary angles, saved with the model; 0 keeps its own."""
 
 
 class DataConfig(Section):
@@ -75,9 +80,12 @@ class DataConfig(Section):
     """Held-out problems, one source or a list; "" takes the held-out part of `train`."""
     overlap_words: int = Field(10, ge=0)
     """Training problems that share this many words in a row with a held-out one are left out (paper:
-    10); 0 leaves out the same questions only."""
+    10); 0 leaves out the same questions only. Dialogues of supervised stages go by it too; 0 checks none."""
     template: str = "r1-zero"
     """`r1-zero` (the paper's, byte for byte), `chat` (the model's own chat template), or a file."""
+    chat_template: str = ""
+    """With `chat`: "" takes the tokenizer's own template; `plain` (comes with the package), or the path of a
+    .jinja file, puts this one in its place. It is saved with the model that is trained."""
     system: str = ""
     """System message, with the chat template only."""
     suffix: str = ""
@@ -98,6 +106,11 @@ class DataConfig(Section):
             raise ValueError(
                 "answer_tag='': the template r1-zero asks for an answer in its tag; set template='chat' or "
                 "a template file, or name the tag"
+            )
+        if self.chat_template and self.template != "chat":
+            raise ValueError(
+                f"chat_template='{self.chat_template}' is read with template='chat' only, not with "
+                f"template='{self.template}': set template='chat', or leave it out"
             )
         return self
 
@@ -307,6 +320,15 @@ class DpoConfig(Section):
     optim: OptimConfig = OptimConfig(lr=5e-6, schedule="cosine", min_lr_share=0.1)
 
 
+class RefinerConfig(JudgeConfig):
+    """A language model that rewrites right answers into the readable form (paper: V3). v2 §B.3.2."""
+
+    max_tokens: int = Field(4096, ge=1)
+    """Cap on a reply, thinking or solution; a sample whose reply is cut is refused and counted."""
+    seconds: float = Field(600.0, gt=0)
+    """For one asking, all tries together; then there is no reply."""
+
+
 class SampleConfig(Section):
     """Answers of a model, judged and filtered, as dialogues to learn. DeepSeek-R1 §2.3.1, §2.3.3."""
 
@@ -327,8 +349,21 @@ class SampleConfig(Section):
     prompting: Literal["plain", "few_shot", "detailed"] = "plain"
     """plain: the template's question; few_shot: long worked examples in front; detailed: a request for
     reflection and verification (the routes of §2.3.1)."""
+    examples: str = ""
+    """For few_shot: dialogues to show, each one question and its answer: WHERE[?key=value&...]; "" takes
+    ours."""
+    shots: int = Field(0, ge=0)
+    """For few_shot: examples in front of a question; 0 takes 2 for a chat model and 1 for a base model."""
     refine: bool = False
     """Rewrite what is kept into the readable form: thinking, then a summary with the answer boxed."""
+    refine_by: str = ""
+    """Name of one of `refiners`, which rewrites (paper: V3); "" rewrites by rules."""
+    refiners: dict[str, RefinerConfig] = Field({})
+    """Models that rewrite, by name: url and model of an endpoint, or path; `path = "stage:NAME"` is the model
+    of a stage, also the one that wrote the answers."""
+    max_refiner_failures: float = Field(0.05, ge=0, le=1)
+    """Share of its askings that the refiner may leave without a reply; above it the stage stops, and the
+    replies so far are kept."""
     correct: bool = True
     """Keep answers that are judged to be right only; false keeps whatever the verdict."""
     min_score: float = Field(0.0, ge=0, le=1)
@@ -365,6 +400,25 @@ class SampleConfig(Section):
     """Where programs that the model writes run."""
 
     @model_validator(mode="after")
+    def _rewriting_fits(self) -> "SampleConfig":
+        if self.refine_by and self.refine_by not in self.refiners:
+            there = ", ".join(self.refiners) or "none"
+            raise ValueError(
+                f"refine_by='{self.refine_by}' names no table of refiners (there: {there})"
+            )
+        if self.refiners and not self.refine_by:
+            raise ValueError(
+                f"refiners has {', '.join(self.refiners)}, but refine_by='' asks none of them"
+            )
+        if self.refine_by and not self.refine:
+            raise ValueError("refine_by says who rewrites: set refine = true too")
+        if (self.examples or self.shots) and self.prompting != "few_shot":
+            raise ValueError(
+                f"examples and shots are for prompting = 'few_shot', not '{self.prompting}'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _verdicts_fit(self) -> "SampleConfig":
         if self.judge and self.judge not in self.judges:
             there = ", ".join(self.judges) or "none"
@@ -398,7 +452,17 @@ class MeasuresConfig(Section):
     stages: list[str] = Field([])
     """Stages that are measured; [] takes every stage that makes a model that writes text."""
     base: bool = False
-    """Measure model.path itself, too, as the first column."""
+    """Measure model.path itself, too, as the first column, and every other model from elsewhere that a
+    measured stage starts from, as FIRST_STAGE_base."""
+    reward_model: str = ""
+    """Reward model that scores answers to conversation and open prompts: a folder, a name, a hub id, or
+    `stage:NAME`, which is waited for. "" asks none."""
+    reward_part: Literal["summary", "whole"] = "summary"
+    """What it reads: the text after the thinking (paper: helpfulness), or everything (harmlessness)."""
+    judge: JudgeConfig | None = None
+    """Judge that compares these answers with those of the model before, in both orders."""
+    opinions_on: list[str] = Field([])
+    """Sources that reward model and judge are asked about; [] takes every one with such prompts."""
     grader_seconds: float = Field(2.0, gt=0)
     """Deadline of one grading."""
     grader_workers: int = Field(2, ge=1)
@@ -415,4 +479,12 @@ class MeasuresConfig(Section):
                 raise ValueError(
                     f"heldout.{name}: a source is called by small letters, digits and _, and not all"
                 )
+        for name in self.opinions_on:
+            if name not in self.heldout:
+                there = ", ".join(self.heldout)
+                raise ValueError(f"opinions_on names {name!r}, which is no source (there: {there})")
+        if self.opinions_on and not self.reward_model and self.judge is None:
+            raise ValueError(
+                "opinions_on: name a reward_model or a judge, whose opinions these are"
+            )
         return self

@@ -6,6 +6,7 @@
     as_text(route, prompt)       for a base model: text to be continued
     as_messages(route, prompt)   for a chat model
 
+A suffix stands behind every question, those of the examples too; a system message comes before the demand.
 The third route, samples of R1-Zero in readable form, is refine.py; the fourth, people, is review.py.
 Examples are the user's dialogues or ours, in the language of the question; a trivial question (`1+1=?`)
 gets short ones, so that its thinking stays short.
@@ -13,6 +14,7 @@ gets short ones, so that its thinking stays short.
 Holds not: sampling; what is done with the samples (selecting.py, refine.py).
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -77,6 +79,7 @@ def as_text(
     shots: int = SHOTS,
     think_tag: str = "think",
     tagged: bool = True,
+    suffix: str = "",
 ) -> Asking:
     """A question for a base model.
 
@@ -91,20 +94,22 @@ def as_text(
     lang = _lang(prompt)
     if route == "detailed":
         stop = tuple(f"\n{heading}:" for heading in HEADINGS.values())
-        return Asking(text=f"{HEADINGS[lang]}: {prompt.question}", stop=stop)
+        return Asking(text=f"{HEADINGS[lang]}: {_with(prompt.question, suffix)}", stop=stop)
     turns = [_turn(one) for one in chosen(prompt, examples, shots)]
+    turns = [(_with(question, suffix), answer) for question, answer in turns]
+    asked = _with(prompt.question, suffix)
     if not tagged:
         lines = [
             f"User: {question} Assistant: {_on_one_line(answer)}\n" for question, answer in turns
         ]
-        text = f"{''.join(lines)}User: {prompt.question} Assistant:"
+        text = f"{''.join(lines)}User: {asked} Assistant:"
         return Asking(text=text, stop=("\nUser:", " User:"))
     prefill = f"<{think_tag}>\n"
     shown = [
         f"User: {question}\nAssistant: {_retagged(answer, think_tag)}\n\n"
         for question, answer in turns
     ]
-    text = f"{''.join(shown)}User: {prompt.question}\nAssistant: {prefill}"
+    text = f"{''.join(shown)}User: {asked}\nAssistant: {prefill}"
     return Asking(text=text, prefill=prefill, stop=("\nUser:",))
 
 
@@ -115,18 +120,24 @@ def as_messages(
     examples: Sequence[Dialogue] | None = None,
     shots: int = SHOTS,
     think_tag: str = "think",
+    system: str = "",
+    suffix: str = "",
 ) -> tuple[dict[str, str], ...]:
     """A question for a chat model: `role` and `content`. Both routes say what is wanted.
+
+    `system`: what the system message says before that.
 
     Raises:
         ConfigError: as `as_text`.
     """
-    messages = [{"role": "system", "content": DEMANDS[_lang(prompt)].format(think=think_tag)}]
+    demand = DEMANDS[_lang(prompt)].format(think=think_tag)
+    said = f"{system}\n\n{demand}" if system else demand
+    messages = [{"role": "system", "content": said}]
     if route == "few_shot":
         for question, answer in map(_turn, chosen(prompt, examples, shots)):
-            messages.append({"role": "user", "content": question})
+            messages.append({"role": "user", "content": _with(question, suffix)})
             messages.append({"role": "assistant", "content": _retagged(answer, think_tag)})
-    return (*messages, {"role": "user", "content": prompt.question})
+    return (*messages, {"role": "user", "content": _with(prompt.question, suffix)})
 
 
 def rendered(
@@ -150,8 +161,8 @@ def chosen(prompt: Prompt, examples: Sequence[Dialogue] | None, shots: int) -> l
     if examples is None:
         examples = (SHORT if is_trivial(prompt.question) else EXAMPLES)[lang]
     same = [one for one in examples if _lang_of(one) == lang] or list(examples)
-    asked = tokens(prompt.question)
-    fit = [one for one in same if tokens(one.messages[-2][1]) != asked]
+    asked = tuple(tokens(prompt.question))
+    fit = [one for one in same if _words_asked(one) != asked]
     if not fit or shots < 1:
         raise ConfigError(
             f"prompt {prompt.id}: few_shot needs shots of 1 or more (here {shots}) and an example that is "
@@ -160,6 +171,20 @@ def chosen(prompt: Prompt, examples: Sequence[Dialogue] | None, shots: int) -> l
     fit.sort(key=lambda one: _digest(prompt.id, one.id))
     fit.sort(key=lambda one: one.domain not in (prompt.domain, area(prompt)))
     return fit[:shots]
+
+
+def check_examples(examples: Sequence[Dialogue], source: str) -> None:
+    """Whether dialogues can be shown in front of a question.
+
+    Raises:
+        ConfigError: one has more than a question and its answer; says which and how many.
+    """
+    others = [one for one in examples if not _is_pair(one)]
+    if others:
+        raise ConfigError(
+            f"examples={source!r}: {len(others)} of {len(examples)} dialogues are more than one question "
+            f"and its answer (first: {others[0].id}); an example has no system message and no earlier turns"
+        )
 
 
 def is_trivial(question: str) -> bool:
@@ -190,8 +215,12 @@ _SIGN = re.compile(r"[-+−*×/÷]|\b(?:plus|minus|times|add|divided by)\b|[加�
 _WORD = re.compile(r"[a-z]+|[\u4e00-\u9fff]")
 
 
+def _is_pair(example: Dialogue) -> bool:
+    return [role for role, _ in example.messages] == ["user", "assistant"]
+
+
 def _turn(example: Dialogue) -> tuple[str, str]:
-    if [role for role, _ in example.messages] != ["user", "assistant"]:
+    if not _is_pair(example):
         raise ConfigError(f"example {example.id}: an example is one question and its answer")
     return example.messages[0][1], example.messages[1][1]
 
@@ -201,8 +230,13 @@ def _retagged(answer: str, think_tag: str) -> str:
 
 
 def _on_one_line(answer: str) -> str:
-    """Thinking and the sentence with the answer; the rest of the summary says nothing new."""
+    """Thinking and the sentence with the answer; the rest of the summary says nothing new.
+
+    An answer without thinking is its own solution: all of it.
+    """
     parsed = split(answer, "think", "")
+    if not parsed.think:
+        return " ".join(parsed.rest.split())
     lines = parsed.rest.strip().split("\n")
     return " ".join(f"{parsed.think} {lines[-1]}".split())
 
@@ -212,6 +246,17 @@ def _lang(prompt: Prompt) -> str:
     return "zh" if (code(prompt.lang) or target(prompt.question)) == "zh" else "en"
 
 
+def _with(question: str, suffix: str) -> str:
+    """As templates.py puts a suffix behind a question."""
+    return question + suffix if not suffix or suffix[0].isspace() else f"{question} {suffix}"
+
+
+@functools.lru_cache(maxsize=10_000)
+def _words_asked(example: Dialogue) -> tuple[str, ...]:
+    return tuple(tokens(example.messages[-2][1]))
+
+
+@functools.lru_cache(maxsize=10_000)
 def _lang_of(example: Dialogue) -> str:
     return "zh" if target(" ".join(text for _, text in example.messages)) == "zh" else "en"
 

@@ -104,6 +104,14 @@ class Columns:
         except RecursionError:
             return BadRow(row.file, row.line, "nested too deeply")
 
+    def worked(self, prompt: Prompt, row: Row) -> Prompt:
+        """The problem with the text that its gold was taken from, where that is a worked solution."""
+        column = self.mapping.get("gold", "")
+        text = cells.reach(row.value, column, missing=None) if column else None
+        if prompt.kind != "math" or not isinstance(text, str) or text.strip() == prompt.gold:
+            return prompt
+        return replace(prompt, columns={"worked_solution": text} | dict(prompt.columns))
+
     def note(self) -> str:
         """What a user should know of the kind that was found; "" if none was."""
         if not self.found:

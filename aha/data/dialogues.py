@@ -18,6 +18,7 @@ from typing import Any
 
 from aha.config import DataConfig
 from aha.data import query, stored
+from aha.data.overlap import tokens
 from aha.data.readers import BadRow, Row
 from aha.data.sources import inputs_of, limit_of
 from aha.errors import DataError
@@ -48,6 +49,15 @@ class Dialogue:
     def turns(self) -> list[int]:
         """Places of the assistant's turns."""
         return [i for i, (role, _) in enumerate(self.messages) if role == "assistant"]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The user's turns as questions are compared: case, space and punctuation of prose are set aside.
+
+        Who asks the same asks alike; a system message does not matter.
+        """
+        texts = [text for role, text in self.messages if role == "user"]
+        return tuple(" ".join(tokens(text)) or text for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

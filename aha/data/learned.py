@@ -7,10 +7,14 @@ Without a weight everything of every source is taken. With one, weights are shar
 that names none has 1), and the scarcest source decides how many there are (mixture.py). DeepSeek-R1 §2.3.3
 has about 3 reasoning samples to 1 other.
 
+A dialogue that shares text with a held-out problem or its reference solution (overlap.py) is left out first
+and counted: the files may be of anybody. DeepSeek-R1 v2, decontamination.
+
 Must stay true:  what is taken is a function of the files, the weights and the seed; facts name no folder,
                  so that a run reads the same wherever it lies.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,10 +22,80 @@ from pathlib import Path
 from typing import Any
 
 from aha.config import DataConfig
-from aha.data import dialogues, mixture, query
+from aha.data import dialogues, mixture, problems, query
 from aha.data.dialogues import Dialogue
+from aha.data.overlap import Hit, Index
 from aha.data.sources import looks_like_a_path
-from aha.errors import ConfigError
+from aha.errors import AhaError, ConfigError, DataError
+from aha.records import Prompt
+
+SHOWN = 5
+SHOWN_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """The recipe's held-out problems, which nothing that is learned may give away."""
+
+    index: Index | None
+    """None: nothing is checked."""
+    why: str = ""
+    """Why nothing is; names no folder."""
+    detail: str = ""
+    """More about it, for the console."""
+
+    def facts(self, dropped: Sequence[tuple[str, Hit]]) -> dict[str, Any]:
+        """For data.json. `dropped`: ids of dialogues, and what they share."""
+        if self.index is None:
+            return {"not_checked": self.why}
+        return {
+            "problems": len(self.index.heldout),
+            "words": self.index.n,
+            "dropped": len(dropped),
+            "why": dict(sorted(Counter(why for _, (_, why, _) in dropped).items())),
+            "first": [
+                {"id": name, "heldout": self.index.heldout[place].id, "shared": said[:SHOWN_CHARS]}
+                for name, (place, _, said) in dropped[:SHOWN]
+            ],
+        }
+
+    def line(self, dropped: Sequence[tuple[str, Hit]]) -> str:
+        """For the console."""
+        if self.index is None:
+            more = f" ({self.detail})" if self.detail else ""
+            return f"not checked against held-out problems: {self.why}{more}"
+        same = sum(why == "same" for _, (_, why, _) in dropped)
+        said = f"checked against {len(self.index.heldout):,} held-out problems: "
+        if not dropped:
+            return f"{said}no dialogue shares text with one"
+        return (
+            f"{said}{len(dropped)} dialogues left out, {same} ask the same, {len(dropped) - same} share "
+            f"{self.index.n} words in a row, e.g. {dropped[0][0]}: '{dropped[0][1][2][:80]}'"
+        )
+
+
+def held_out(config: DataConfig) -> HeldOut:
+    """The held-out problems of a recipe, as texts that are learned are held against them."""
+    if not config.overlap_words:
+        return HeldOut(index=None, why="data.overlap_words = 0")
+    try:
+        found, said = problems.heldout(config)
+    except AhaError as error:
+        return HeldOut(
+            index=None, why="the held-out problems of [data] cannot be read", detail=str(error)
+        )
+    if not found:
+        return HeldOut(index=None, why="[data] has no held-out problems", detail="; ".join(said))
+    return HeldOut(index=Index(found, config.overlap_words, solutions=True))
+
+
+def shared(dialogue: Dialogue, index: Index) -> Hit | None:
+    """What a dialogue shares with a held-out problem; None if nothing."""
+    for role, text in dialogue.messages:
+        if role == "user" or (role == "assistant" and index.grams):
+            for hit in index.of(Prompt(id="", question=text, gold="")):
+                return hit
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +109,8 @@ class Learned:
     """By source: share (of the dialogues, 0..1), there, taken, repeated, to_use_all (mixture.Part)."""
     doubts: list[str] = field(default_factory=list)
     """What a user probably does not want, in plain words."""
+    contaminated: list[tuple[str, Hit]] = field(default_factory=list)
+    """Ids of dialogues that were left out, and what they share with a held-out problem."""
 
     def lines(self) -> list[str]:
         """A line for each source, where there are several."""
@@ -47,12 +123,15 @@ class Learned:
         ]
 
 
-def load(said: str | Sequence[str], *, config: DataConfig, seed: int) -> Learned:
-    """The dialogues of a recipe's `train`.
+def load(
+    said: str | Sequence[str], *, config: DataConfig, seed: int, index: Index | None = None
+) -> Learned:
+    """The dialogues of a recipe's `train`, without those that share text with problems of `index`.
 
     Raises:
         ConfigError: no source, one twice, a weight that cannot be.
-        DataError: a source that cannot be used, or has nothing that an earlier one has not.
+        DataError: a source that cannot be used, or has nothing that an earlier one has not, or
+            shares text with held-out problems in every dialogue.
     """
     given = [said] if isinstance(said, str) else list(said)
     if not given:
@@ -68,12 +147,21 @@ def load(said: str | Sequence[str], *, config: DataConfig, seed: int) -> Learned
     broken = sum(len(each.bad) for each in loaded)
     doubts = [said for each in loaded for said in each.doubts]
     by_name = {name: each.dialogues for name, each in zip(names, loaded, strict=True)}
+    dropped: list[tuple[str, Hit]] = []
+    if index is not None:
+        by_name = {name: _clean(name, some, index, dropped) for name, some in by_name.items()}
     if weighted and len(given) > 1:
         shares: dict[str, Fraction | int | str] = dict(zip(names, weights, strict=True))
         mixed = mixture.mix(by_name, shares, seed=seed)
         parts = mixed.facts()["parts"]
-        return Learned(dialogues=mixed.dialogues, broken=broken, sources=parts, doubts=doubts)
-    whole = [one for each in loaded for one in each.dialogues]
+        return Learned(
+            dialogues=mixed.dialogues,
+            broken=broken,
+            sources=parts,
+            doubts=doubts,
+            contaminated=dropped,
+        )
+    whole = [one for some in by_name.values() for one in some]
     sources = {
         name: {
             "share": len(found) / len(whole),
@@ -84,7 +172,30 @@ def load(said: str | Sequence[str], *, config: DataConfig, seed: int) -> Learned
         }
         for name, found in by_name.items()
     }
-    return Learned(dialogues=whole, broken=broken, sources=sources, doubts=doubts)
+    return Learned(
+        dialogues=whole, broken=broken, sources=sources, doubts=doubts, contaminated=dropped
+    )
+
+
+def _clean(
+    name: str, some: Sequence[Dialogue], index: Index, dropped: list[tuple[str, Hit]]
+) -> list[Dialogue]:
+    """The dialogues that share nothing with a held-out problem; the others are added to `dropped`."""
+    kept = []
+    for one in some:
+        hit = shared(one, index)
+        if hit is None:
+            kept.append(one)
+        else:
+            dropped.append((one.id, hit))
+    if not kept:
+        first, (place, _, said) = dropped[-1]
+        raise DataError(
+            f"{name}: all of its {len(some)} dialogues share text with held-out problems, e.g. {first} "
+            f"with {index.heldout[place].id}: '{said[:80]}'; name other problems in data.heldout, or "
+            "switch the check off with data.overlap_words = 0"
+        )
+    return kept
 
 
 def _names(wheres: Sequence[str]) -> list[str]:

@@ -15,6 +15,10 @@ Problems of procedural tasks are compared with each other by their tasks' canoni
 they are all made of the same sentences, so runs of words would join every one with every other.
 So are puzzles of kind `knights` from files, made by a program too: of these only whole questions count.
 
+What is learned as a text (answers, dialogues) is held against the reference solutions of held-out
+problems too (`Index(..., solutions=True)`): DeepSeek-R1 v2 names questions and solutions. There a run of
+words must be mostly words: `2 * 3 = 6 6 + 4 = 10` is ten signs that thousands of problems share.
+
 Not covered: rephrased, translated or renumbered copies; pictures.
 """
 
@@ -57,6 +61,11 @@ class Overlap:
     """The held-out question (same), or the longest run of words around the first hit (ngram)."""
 
 
+SOLUTIONS = (
+    *("solution", "solutions", "answer", "reference_solution", "canonical_solution", "code"),
+    *("rationale", "explanation", "worked_solution"),
+)
+"""Columns that may hold the reference solution of a problem."""
 MADE = ("knights",)
 """Kinds of problems that programs make of a few sentences, wherever their files come from."""
 LATEX_SIGNS = ("div", "times", "cdot", "frac")
@@ -72,18 +81,20 @@ def find(train: Sequence[Prompt], heldout: Sequence[Prompt], n: int = N) -> list
     Raises:
         ValueError: a negative n.
     """
-    if n < 0:
-        raise ValueError(f"n={n}: write 1 or more words, or 0 for whole questions only")
-    index = _Heldout(heldout, n)
+    index = Index(heldout, n)
     found = []
     for place, prompt in enumerate(train):
-        words = tokens(prompt.question)
-        same = index.same(prompt, words)
-        found += [Overlap(place, other, "same", heldout[other].question) for other in same]
-        if n and _written(prompt):
-            for other, shared in index.runs(words, but=same):
-                found.append(Overlap(place, other, "ngram", shared))
+        found += [Overlap(place, *hit) for hit in index.of(prompt)]
     return found
+
+
+def _solutions_of(prompt: Prompt) -> list[str]:
+    """The reference solutions that a problem holds."""
+    held = [prompt.columns.get(name) for name in SOLUTIONS]
+    texts = [one for each in held for one in (each if isinstance(each, (list, tuple)) else [each])]
+    if prompt.kind in ("math", "exact"):
+        texts.append(prompt.gold)  # where it is a text of its own
+    return list(dict.fromkeys(one for one in texts if isinstance(one, str) and one.strip()))
 
 
 def tokens(text: str) -> list[str]:
@@ -140,19 +151,33 @@ def _written(prompt: Prompt) -> bool:
     return prompt.kind not in MADE and canonical(prompt) is None
 
 
-class _Heldout:
-    """Held-out problems, ready to be looked up."""
+Hit = tuple[int, Literal["same", "ngram"], str]
+"""Place of a held-out problem, why, and what is shared."""
 
-    def __init__(self, prompts: Sequence[Prompt], n: int):
+
+class Index:
+    """Held-out problems, ready to be looked up. Building and looking up take linear time.
+
+    Args:
+        heldout: the problems; places in hits are theirs.
+        n: words of a run; 0 looks for same questions only.
+        solutions: runs of the problems' reference solutions count too.
+    """
+
+    def __init__(self, heldout: Sequence[Prompt], n: int = N, *, solutions: bool = False):
+        if n < 0:
+            raise ValueError(f"n={n}: write 1 or more words, or 0 for whole questions only")
         self.n = n
+        self.heldout = heldout
         self.by_task: dict[str, list[int]] = {}
         self.by_text: dict[tuple[str, ...], list[int]] = {}
         self.natural: dict[tuple[str, ...], list[int]] = {}
         self.vocabulary: dict[str, int] = {}
+        self.wordy: list[bool] = []
+        self.texts: list[tuple[int, list[int]]] = []
         self.grams: dict[tuple[int, ...], list[int]] = {}
-        self.words: dict[int, list[int]] = {}
         self.copies: dict[int, list[int]] = {}
-        for place, prompt in enumerate(prompts):
+        for place, prompt in enumerate(heldout):
             text = tokens(prompt.question)
             key = tuple(text)
             self.by_text.setdefault(key, []).append(place)
@@ -163,17 +188,41 @@ class _Heldout:
             copies = self.natural.setdefault(key, [])
             copies.append(place)
             self.copies[copies[0]] = copies
-            if n and len(copies) == 1 and _written(prompt):  # a copy is no second problem
-                self._add(place, text)
-        common = [gram for gram, places in self.grams.items() if len(places) >= STOCK]
-        for gram in common:
-            del self.grams[gram]
+            if n and _written(prompt):
+                if len(copies) == 1:  # a copy is no second problem
+                    self._add(place, text)
+                for said in _solutions_of(prompt) if solutions else ():
+                    self._add(copies[0], tokens(said), solution=True)
+        for gram, texts in list(self.grams.items()):
+            if len({self.texts[text][0] for text in texts}) >= STOCK:
+                del self.grams[gram]
 
-    def _add(self, place: int, text: Sequence[str]) -> None:
-        words = [self.vocabulary.setdefault(word, len(self.vocabulary)) for word in _flat(text)]
-        self.words[place] = words
-        for gram in {tuple(words[at : at + self.n]) for at in range(len(words) - self.n + 1)}:
-            self.grams.setdefault(gram, []).append(place)
+    def _add(self, place: int, text: Sequence[str], *, solution: bool = False) -> None:
+        words = [self._number(word) for word in _flat(text)]
+        number = len(self.texts)
+        self.texts.append((place, words))
+        wordy = [self.wordy[word] for word in words]
+        for at in range(len(words) - self.n + 1):
+            if solution and 2 * sum(wordy[at : at + self.n]) < self.n:
+                continue
+            there = self.grams.setdefault(tuple(words[at : at + self.n]), [])
+            if not there or there[-1] != number:
+                there.append(number)
+
+    def _number(self, word: str) -> int:
+        number = self.vocabulary.setdefault(word, len(self.vocabulary))
+        if number == len(self.wordy):
+            self.wordy.append(word[0].isalpha())
+        return number
+
+    def of(self, prompt: Prompt) -> list[Hit]:
+        """Held-out problems that this one overlaps with, those that are the same question first."""
+        words = tokens(prompt.question)
+        same = self.same(prompt, words)
+        found: list[Hit] = [(place, "same", self.heldout[place].question) for place in same]
+        if self.n and _written(prompt):
+            found += [(place, "ngram", run) for place, run in self.runs(words, but=same)]
+        return found
 
     def same(self, prompt: Prompt, text: Sequence[str]) -> list[int]:
         """Held-out problems that are this one."""
@@ -182,10 +231,10 @@ class _Heldout:
             return self.by_text.get(tuple(text), []) if text else []
         return [*self.by_task.get(task, []), *self.natural.get(tuple(text), [])]
 
-    def runs(self, text: Sequence[str], *, but: Sequence[int]) -> list[tuple[int, str]]:
+    def runs(self, text: Sequence[str], *, but: Sequence[int] = ()) -> list[tuple[int, str]]:
         """Held-out problems that share a run of words, and the run."""
         spelt = _flat(text)
-        if len(spelt) < self.n:
+        if len(spelt) < self.n or not self.grams:
             return []
         words = [self.vocabulary.get(word, -1) for word in spelt]
         hits: dict[int, str] = {}
@@ -194,9 +243,10 @@ class _Heldout:
             if word < 0:
                 start = end
             elif end - start >= self.n:
-                for first in self.grams.get(tuple(words[end - self.n : end]), ()):
+                for number in self.grams.get(tuple(words[end - self.n : end]), ()):
+                    first, other = self.texts[number]
                     if first not in hits:
-                        low, high = self._longest(words, end - self.n, self.words[first])
+                        low, high = self._longest(words, end - self.n, other)
                         hits[first] = _joined(spelt[low:high])
         return [
             (place, shared)

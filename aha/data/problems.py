@@ -92,6 +92,15 @@ def load(config: DataConfig) -> Problems:
     return Problems(train, heldout, facts, Shares(tuple(names), tuple(weights), source_of))
 
 
+def heldout(config: DataConfig) -> tuple[list[Prompt], list[str]]:
+    """The held-out problems of a recipe alone, and lines about them; [] where no source has any.
+
+    Raises:
+        ConfigError, DataError: as `load`, of the held-out sources.
+    """
+    return _heldout(config, *named(config.train, "data.train"))
+
+
 def named(said: str | list[str], key: str) -> tuple[list[str], list[Fraction]]:
     """The sources of a recipe's key, and their weights.
 

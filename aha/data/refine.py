@@ -11,10 +11,13 @@ DeepSeek-R1 §2.3.1 (v2 §B.3.2) has DeepSeek-V3 rewrite thinking and summary; r
 model. Without one, these rules do what needs no understanding: nothing is added, translated or
 corrected, and what cannot be made readable that way is refused with the reason. The thinking about a
 trivial question becomes its one step. A worked solution without any tag (the base model's own way) is
-read as thinking.
+read as thinking. What a judge approved, and no rule can extract, stays word for word: then its verdict
+holds for the new text too. Wrong answers get the same form by the same rules (`refine_wrong`), to be
+compared with right ones (contrast.py).
 
 Holds not:       what is done to the text of the thinking (refine_text.py).
-Must stay true:  every sentence of the result but the last stood in the sample; the answer is the same.
+Must stay true:  every sentence of the result but the last stood in the sample; the answer is the same,
+                 and so is its verdict.
 Not covered:     wrong sentences of the thinking (a summary leaves out what our arithmetic finds false).
 """
 
@@ -24,6 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aha.data.cold_start import is_trivial
+from aha.data.contrast import WRONG
 from aha.data.refine_text import TURN, joined, sentences, steps, thinking_of
 from aha.data.selecting import (
     SHOWN,
@@ -34,6 +38,7 @@ from aha.data.selecting import (
     limits_for,
     written,
 )
+from aha.data.thinking import split
 from aha.records import Grade, Prompt
 from aha.rewards.answer import extract, lead_off, unwrap_box
 from aha.rewards.language import target
@@ -70,6 +75,13 @@ class Unfit:
 
 Check = Callable[[Sequence[tuple[Prompt, str]]], list[Grade]]
 """Grades of responses, in their order."""
+ByJudge = Callable[[Sampled], bool]
+"""Whether the verdict on a sample is that of a judge, who read all that follows the thinking."""
+
+
+def by_rules(one: Sampled) -> bool:
+    """The ByJudge of samples that rules alone have graded."""
+    return False
 
 
 def graded_by(pool: GraderPool, *, phase: str = "refine", think_tag: str = "think") -> Check:
@@ -116,27 +128,73 @@ def refine_all(
     samples: Sequence[Sampled],
     check: Check,
     *,
+    by_judge: ByJudge = by_rules,
     limits: Limits = LIMITS,
     think_tag: str = "think",
     answer_tag: str = "answer",
 ) -> Rewritten:
-    """Correct samples in readable form, graded again; what comes out is ready for selecting.select."""
+    """Correct samples in readable form, graded again; what comes out is ready for selecting.select.
+
+    Of samples that a judge approved (`by_judge`) the verdict is kept: it was on what they still say.
+    """
     made: list[tuple[Sampled, Refined | Unfit]] = []
     for one in samples:
         if one.grade.status != "correct" or one.stopped == "length":
             made.append((one, Unfit(reason="not_correct", detail=one.grade.reason or one.stopped)))
-            continue
-        result = refined(
-            one.response,
-            one.prompt.question,
-            one.grade.extracted or "",
-            language_of(one.prompt),
-            limits=limits_for(one.prompt, limits),
-            think_tag=think_tag,
-            answer_tag=answer_tag,
+        else:
+            tags = (think_tag, answer_tag)
+            made.append((one, _of_sample(one, by_judge(one), limits, tags)))
+    return verified(made, check, by="rules", by_judge=by_judge, think_tag=think_tag)
+
+
+def refine_wrong(
+    samples: Sequence[Sampled],
+    check: Check,
+    *,
+    by_judge: ByJudge = by_rules,
+    limits: Limits = LIMITS,
+    think_tag: str = "think",
+    answer_tag: str = "answer",
+) -> list[Sampled]:
+    """Wrong answers in the form of `refine_all`, with their verdicts; those left out that cannot have it.
+
+    A cut answer never gets an end by rules; one that is right when it is graded in the new form was wrong
+    in form alone.
+    """
+    tags = (think_tag, answer_tag)
+    made = [
+        (one, result.response(think_tag))
+        for one in samples
+        if one.grade.status in WRONG and one.stopped != "length"
+        if isinstance(result := _of_sample(one, by_judge(one), limits, tags), Refined)
+    ]
+    graded = [(one.prompt, response) for one, response in made if not by_judge(one)]
+    grades = iter(check(graded) if graded else [])
+    return [
+        replace(one, text=response, prefill="", rewritten="rules")
+        for one, response in made
+        if by_judge(one) or next(grades).status in WRONG
+    ]
+
+
+def _of_sample(
+    one: Sampled, judged: bool, limits: Limits, tags: tuple[str, str]
+) -> Refined | Unfit:
+    lang, limits = language_of(one.prompt), limits_for(one.prompt, limits)
+    question = one.prompt.question
+    if judged:
+        return word_for_word(
+            one.response, question, lang, limits=limits, think_tag=tags[0], answer_tag=tags[1]
         )
-        made.append((one, result))
-    return verified(made, check, by="rules", think_tag=think_tag)
+    return refined(
+        one.response,
+        question,
+        one.grade.extracted or "",
+        lang,
+        limits=limits,
+        think_tag=tags[0],
+        answer_tag=tags[1],
+    )
 
 
 def verified(
@@ -144,11 +202,14 @@ def verified(
     check: Check,
     *,
     by: str,
+    by_judge: ByJudge = by_rules,
     think_tag: str = "think",
 ) -> Rewritten:
-    """What was rewritten, if its answer is still right."""
+    """What was rewritten, if its answer is still right; that of `by_judge` samples is not looked at again."""
     good = [
-        (one, result.response(think_tag)) for one, result in made if isinstance(result, Refined)
+        (one, result.response(think_tag))
+        for one, result in made
+        if isinstance(result, Refined) and not by_judge(one)
     ]
     grades = iter(check([(one.prompt, response) for one, response in good]) if good else [])
     samples, unfit = [], []
@@ -156,7 +217,7 @@ def verified(
         if isinstance(result, Unfit):
             unfit.append((one, result))
             continue
-        grade = next(grades)
+        grade = one.grade if by_judge(one) else next(grades)
         if grade.status == "correct":
             text = result.response(think_tag)
             samples.append(replace(one, text=text, prefill="", grade=grade, rewritten=by))
@@ -211,17 +272,78 @@ def refined(
     return judged(made, boxed, lang, limits=limits, think_tag=think_tag)
 
 
+def word_for_word(
+    text: str,
+    question: str,
+    lang: str,
+    *,
+    limits: Limits = LIMITS,
+    think_tag: str = "think",
+    answer_tag: str = "answer",
+) -> Refined | Unfit:
+    """A sample whose answer a judge read: readable thinking, and the answer part as it was.
+
+    Of an answer tag its content; where that is no sentence but a value, in the box of `refined`. Of a text
+    without tags the answer part is the sentence that states the answer.
+
+    >>> said = "<think> Sound needs air. </think> <answer> There is no air. </answer>"
+    >>> word_for_word(said, "Why is space silent?", "en").summary
+    'There is no air.'
+    """
+    lang = lang or target(question)
+    tags = (think_tag, answer_tag)
+    thought = thinking_of(text, tags)
+    if thought is None:
+        return Unfit(reason="format")
+    said = _answer_part(text, thought, tags)
+    if not said:
+        return Unfit(reason="answer_form", detail="no sentence with the answer")
+    if TURN.search(thought) or TURN.search(said):
+        return Unfit(reason="another_turn")
+    if answer_tag and form(text, *tags) is not None and not said.endswith(_ENDS):
+        found = refined(
+            text, question, said, lang, limits=limits, think_tag=think_tag, answer_tag=answer_tag
+        )
+        if isinstance(found, Refined) and f"\\boxed{{{said}}}" in found.summary:
+            return found
+    parts = list(sentences(thought, tags))
+    if not parts:
+        return Unfit(reason="empty_thinking")
+    made = Refined(thinking=joined(parts), summary=said)
+    if not _has_form(made, think_tag):
+        return Unfit(reason="format", detail="a tag is left")
+    return _faultless(made, lang, limits)
+
+
 def judged(
     made: Refined, answer: str, lang: str, *, limits: Limits, think_tag: str
 ) -> Refined | Unfit:
     """A rewritten answer, unless its form, its language or its answer is wrong."""
     response = made.response(think_tag)
-    if form(response, think_tag) != (made.thinking.strip(), made.summary.strip()):
+    if not _has_form(made, think_tag):
         return Unfit(reason="format", detail="a tag is left")
     if extract(response, think_tag=think_tag, answer_tag="").text != answer:
         return Unfit(reason="changed_answer", detail=answer)
+    return _faultless(made, lang, limits)
+
+
+def _has_form(made: Refined, think_tag: str) -> bool:
+    parts = (made.thinking.strip(), made.summary.strip())
+    return form(made.response(think_tag), think_tag) == parts
+
+
+def _faultless(made: Refined, lang: str, limits: Limits) -> Refined | Unfit:
     found = faults(made.thinking, made.summary, language=lang, limits=limits)
     return Unfit(reason=found[0], detail=", ".join(found)) if found else made
+
+
+def _answer_part(text: str, thought: str, tags: tuple[str, str]) -> str:
+    """What a judge read as the answer, without its tag; of a text without tags its last sentence."""
+    parts = form(text, *tags)
+    if parts is None:
+        whole = text.strip()
+        return whole[len(thought) :].strip() if whole.startswith(thought) else ""
+    return (split(text, *tags).answer or "") if tags[1] else parts[1]
 
 
 def _step_to(answer: str, found: Sequence[str]) -> str:
@@ -261,4 +383,5 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
+_ENDS = (".", "。", "!", "！", "?", "？")
 _WORKED = re.compile(r"[\d\s+*×/÷=−().-]{1,200}=\s{0,3}([-−]?\d{1,15})")

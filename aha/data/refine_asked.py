@@ -7,6 +7,7 @@ new steps, concise, the answer in a box, never a word about the thinking). The p
 Must stay true:  nothing is taken on trust. The answer is graded again; form, language and readability
                  are judged as everywhere; numbers that were in neither question nor sample (other than
                  single digits) are new steps; a text that grew too long is another text.
+Holds not:       who is asked, and where replies are kept (stages/sample_refined.py).
 Not covered:     new steps without numbers.
 """
 
@@ -16,6 +17,7 @@ import re
 from collections.abc import Sequence
 
 from aha.data.refine import Check, Refined, Rewritten, Unfit, judged, verified
+from aha.data.refine_text import thinking_of
 from aha.data.selecting import Sampled, language_of, limits_for
 from aha.data.thinking import split
 from aha.rewards.answer import extract
@@ -47,18 +49,33 @@ def refine_with_model(
 
     `judge_ask.Called` makes an asker of any function from messages to text.
     """
+    made = rewrite(
+        asker, samples, limits=limits, sampling=sampling, think_tag=think_tag, answer_tag=answer_tag
+    )
+    return verified(made, check, by="model", think_tag=think_tag)
+
+
+def rewrite(
+    asker: Asker,
+    samples: Sequence[Sampled],
+    *,
+    limits: Limits = LIMITS,
+    sampling: Sampling = SAMPLING,
+    think_tag: str = "think",
+    answer_tag: str = "answer",
+) -> list[tuple[Sampled, Refined | Unfit]]:
+    """The same, but for the grading again: the asker's model may go before a judge comes."""
     made: dict[int, Refined | Unfit] = {}
     old: dict[int, str] = {}
     for place, one in enumerate(samples):
-        parsed = split(one.response, think_tag, answer_tag)
         if one.grade.status != "correct" or one.stopped == "length" or not one.grade.extracted:
             made[place] = Unfit(reason="not_correct", detail=one.grade.reason or one.stopped)
-        elif not parsed.has_think or not parsed.think:
-            made[place] = Unfit(reason="format")
         elif len(one.response) > MAX_TEXT:
             made[place] = Unfit(reason="asked", detail=f"{len(one.response)} characters: too long")
+        elif thought := _thought(one.response, (think_tag, answer_tag)):
+            old[place] = thought
         else:
-            old[place] = parsed.think
+            made[place] = Unfit(reason="format")
     prompts = {place: samples[place].prompt for place in old}
     thoughts = _replies(
         asker,
@@ -86,12 +103,7 @@ def refine_with_model(
     for place, reply in zip(new, summaries, strict=True):
         one = samples[place]
         made[place] = _whole(one, new[place], reply, limits_for(one.prompt, limits), think_tag)
-    return verified(
-        [(one, made[place]) for place, one in enumerate(samples)],
-        check,
-        by="model",
-        think_tag=think_tag,
-    )
+    return [(one, made[place]) for place, one in enumerate(samples)]
 
 
 def thinking_messages(question: str, thinking: str, language: str) -> tuple[Message, ...]:
@@ -133,6 +145,12 @@ def new_numbers(text: str, source: str) -> list[str]:
     known = {_number(match) for match in _NUMBER.findall(source)}
     fresh = [number for number in map(_number, _NUMBER.findall(text)) if number not in known]
     return list(dict.fromkeys(number for number in fresh if len(number) > 1))[:5]
+
+
+def _thought(text: str, tags: tuple[str, str]) -> str:
+    """The thinking; of a solution without tags all but the answer; "" of what is neither."""
+    parsed = split(text, *tags)
+    return parsed.think if parsed.has_think else thinking_of(text, tags) or ""
 
 
 def _whole(

@@ -14,7 +14,8 @@ which of them are learned without their thinking. A sample is dropped for the fi
     format          not thinking and then an answer, each tag once, nothing before
     (a fault)       what makes it hard to read, by its name: rewards/readability.py
     length          more tokens than `max_tokens`
-    contaminated    question or answer shares a run of words with a held-out question: data/overlap.py
+    contaminated    question or answer shares a run of words with a held-out question or its reference
+                    solution: data/overlap.py
     duplicate       the same text, or the same words of thinking, as a preferred answer to this question
     over_cap        `per_prompt` preferred ones were kept for this question
 
@@ -31,7 +32,7 @@ from typing import Any, Literal
 
 from aha.data.areas import area
 from aha.data.general import TRIVIAL_WORDS, is_trivial, translates
-from aha.data.overlap import N, find, tokens
+from aha.data.overlap import Index, N, tokens
 from aha.data.thinking import split
 from aha.records import Grade, Group, Prompt, Stopped
 from aha.rewards.language import target
@@ -92,7 +93,7 @@ class Rules:
     """Which answers are kept where there are more: those of the fewest tokens, or any, by `seed`."""
     seed: int = 0
     overlap_words: int = N
-    """Words in a row that an answer may not share with a held-out question; 0: only whole questions."""
+    """Words in a row that an answer may not share with a held-out problem; 0: only whole questions."""
     think_tag: str = "think"
     answer_tag: str = ""
     """The samples' tags. Without an answer tag the answer is what follows the thinking."""
@@ -338,7 +339,7 @@ def _unproven(grade: Grade, least: float) -> str:
 def _contaminated(
     samples: Sequence[Sampled], heldout: Sequence[Prompt], rules: Rules
 ) -> dict[int, str]:
-    """Places of samples that share text with a held-out question, and what they share."""
+    """Places of samples that share text with a held-out question or its solution, and what they share."""
     if not heldout:
         return {}
     answers = [
@@ -346,10 +347,12 @@ def _contaminated(
         for place, one in enumerate(samples)
     ]
     questions = [one.prompt for one in samples]
+    index = Index(heldout, rules.overlap_words, solutions=True)
     found: dict[int, str] = {}
     for texts in (questions, answers):
-        for overlap in find(texts, heldout, rules.overlap_words):
-            found.setdefault(overlap.train, f"{heldout[overlap.heldout].id}: {overlap.shared}")
+        for place, text in enumerate(texts):
+            for other, _, shared in index.of(text)[:1]:
+                found.setdefault(place, f"{heldout[other].id}: {shared}")
     return found
 
 

@@ -294,6 +294,8 @@ def _collect(
                 mapping = make.mapping
                 prompt = make.prompt(row, spare_id=f"{each.stem}-{row.line}", source=each.source)
                 if isinstance(prompt, Prompt):
+                    if side == "heldout":  # no text that is learned may hold it: overlap.py
+                        prompt = make.worked(prompt, row)
                     if prompt.id not in ids:
                         ids[prompt.id] = f"{row.file}:{row.line}"
                         prompts.append(prompt)

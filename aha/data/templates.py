@@ -1,7 +1,8 @@
 """How a problem is put to the model, and which tokens and strings end its answer.
 
     r1-zero   the paper's paragraph, byte for byte (DeepSeek-R1, Table 1)
-    chat      the model's own chat template, in transformers' Jinja sandbox
+    chat      the model's own chat template, or the one that `data.chat_template` puts in its place, in
+              transformers' Jinja sandbox
     a file    text with {question} in it
 
 What the user wrote never becomes a control token: a question that spells one (`<|im_end|>`) is
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aha.config import DataConfig
+from aha.data import chat_templates
 from aha.errors import ConfigError, DataError
 from aha.records import Prompt, Rendered
 
@@ -162,12 +164,17 @@ def load_template(
 ) -> Template:
     """The template that the recipe names, bound to a tokenizer.
 
+    `data.chat_template` becomes the tokenizer's own: what saves the tokenizer saves it too, so a model
+    that was trained with it is asked without the key.
+
     `generation_eos` are the end-of-sequence ids of the model's generation_config.
 
     Raises:
         ConfigError: no such template, a file without {question}, a model without chat template, a
             system message where there is no place for one.
     """
+    if config.chat_template:
+        _put(config.chat_template, tokenizer)
     turn_end = _turn_end(tokenizer) if tokenizer.chat_template else None
     own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     given = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or ())
@@ -217,6 +224,21 @@ def load_template(
         answer_tag=config.answer_tag,
         hash=hashlib.sha256(json.dumps(what).encode("utf-8")).hexdigest()[:12],
     )
+
+
+def _put(name: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Give the tokenizer the chat template that the recipe names.
+
+    Raises:
+        ConfigError: see chat_templates.py; one of ours, for a tokenizer without an end-of-sequence token.
+    """
+    source = chat_templates.named(name)
+    if name in chat_templates.NAMED and tokenizer.eos_token is None:
+        raise ConfigError(
+            f"data.chat_template={name!r} ends an answer with the tokenizer's eos_token, and it has "
+            "none: name one in its tokenizer_config.json, or write a template with another token"
+        )
+    tokenizer.chat_template = source
 
 
 def _with_suffix(question: str, suffix: str) -> str:
@@ -280,8 +302,8 @@ def _look_at_chat(config: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> t
     """
     if not tokenizer.chat_template:
         raise ConfigError(
-            "data.template=chat, but the model has no chat template (a base model?); "
-            "set data.template=r1-zero, or a template file"
+            "data.template=chat, but the model has no chat template (a base model?); set "
+            "data.chat_template=plain, or a .jinja file, to give it one, or set data.template=r1-zero"
         )
     asked = _messages(_ASKED, config.system)
     try:

@@ -19,7 +19,7 @@ from torch import nn
 
 from aha.config import ModelConfig
 from aha.errors import ConfigError, ModelError
-from aha.models import fused
+from aha.models import fused, positions
 from aha.models.attention import register
 from aha.models.policy import Policy, check_supported
 
@@ -46,29 +46,39 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         dtype: a resolved dtype; None resolves `config.dtype` now.
 
     Raises:
+        ConfigError: positions that this model cannot have.
         ModelError: the folder cannot be read as a causal LM, or the engine does not support it.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    described = describe(folder)
+    described = positions.stretch(describe(folder), config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
             f"{folder} is not a model folder transformers can read: {_short(error)}"
         ) from error
+    named = " ".join(described.architectures or ())
+    if "ForCausalLM" not in named and "Classification" in named:
+        raise ModelError(f"{folder} is {named}: it scores text and writes none. Give a model that writes")
     chosen = dtype or resolve_dtype(config.dtype, described, config.device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=described,
             dtype=DTYPES[chosen],
             attn_implementation=register(),
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except Exception as error:
         raise ModelError(f"the weights in {folder} cannot be loaded: {_short(error)}") from error
+    if absent := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{folder} lacks {len(absent)} weights of a model that writes ({absent[0]}); they would be "
+            "drawn at random. Give a whole model"
+        )
     policy = policy_of(model, config)
     eos: list[int] = []
     try:

@@ -72,7 +72,7 @@ def _module(where: str, name: str) -> ModuleType:
         return module
     except ConfigError:
         raise
-    except Exception as error:  # whatever a user's file raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
         raise ConfigError(
             f"rewards: '{name}' cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -86,7 +86,7 @@ def _call(
         if inspect.isawaitable(values):
             values = asyncio.run(_whole(values))
         return [None if value is None else float(value) for value in values]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RunError(
             f"reward '{name}' failed on the answers to {judged[0].prompt.id}: "
             f"{type(error).__name__}: {error}. It must give one number (or None) for each completion"

@@ -19,7 +19,10 @@ from aha.stages import start
 
 DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
-VERSIONS = {"pretrain": 1, "sft": 1, "rl": 1, "dpo": 1, "sample": 2, "reward_model": 2}
+VERSIONS = {
+    **{"pretrain": 1, "sft": 2, "rl": 1, "dpo": 1},
+    **{"sample": 2, "judge": 1, "reward_model": 2},
+}
 """By kind of stage: bump one when it would give other results for the same configuration."""
 NO_EFFECT = {"preflight", "preflight_strict"}
 """Keys of an RL stage that change whether it starts, never what it gives."""

@@ -43,16 +43,20 @@ def run(
     graph = dag.graph(recipe)
     nodes = dag.select(graph, stage)
     again = dag.redone(graph, nodes, redo)
+    to_do = [node for node in nodes if dag.status(node, root) != "done" or node.name in again]
+    if rerun or again:  # before anything is set aside
+        _look_ahead(recipe, to_do, root, again=again)
     with (
         files.disk_trouble(root),
         opened(root, recipe, rerun=rerun, again=again) as folder,
         Console() as console,
     ):
         measuring = Measuring(recipe, folder, console)
-        _look_ahead(recipe, nodes, root, console)
+        # the later ones; the first looks at itself when it begins
+        _look_ahead(recipe, to_do[1:], root, again=again, said=console.alert)
         measuring.before()
+        _draw(root, graph)
         for node in nodes:
-            _draw(root, graph)
             if dag.status(node, root) == "done":
                 console.note(f"{node.name}: done before (fingerprint {node.fingerprint})")
                 measuring.after(node.name)
@@ -62,14 +66,15 @@ def run(
                     facts = _start(recipe, node, folder, console)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the disk may be what is wrong
+                    _draw(root, graph)
                     folder.event("ended", stage=node.name, error=f"{type(error).__name__}: {error}")
                 raise
             console.note(cost.sentence(meter.total, recipe.price_per_hour))
             folder.finish(node, facts)
+            _draw(root, graph)
             memory.give_back()
             measuring.after(node.name)
             memory.give_back()
-        _draw(root, graph)
         measuring.show()
         _report(root, console)
         measuring.check()
@@ -79,14 +84,20 @@ def _draw(root: Path, graph: Sequence[dag.Node]) -> None:
     files.write_text(root / GRAPH, dag.mermaid(graph, root) + "\n")
 
 
-def _look_ahead(recipe: Recipe, nodes: Sequence[dag.Node], root: Path, console: Console) -> None:
-    """Of several stages, the later ones are looked at before the first begins, which looks at itself."""
-    later = [node for node in nodes if dag.status(node, root) != "done"][1:]
-    if later:
+def _look_ahead(
+    recipe: Recipe,
+    nodes: Sequence[dag.Node],
+    root: Path,
+    *,
+    again: Sequence[str],
+    said: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Refuse stages with something wrong about them before any is begun; say what else is to be said."""
+    if nodes:
         from aha.stages import ahead
 
-        for warning in ahead.refuse(recipe, later, root):
-            console.alert(warning)
+        for warning in ahead.refuse(recipe, nodes, root, again):
+            said(warning)
 
 
 def _report(root: Path, console: Console) -> None:
@@ -121,6 +132,10 @@ def _start(recipe: Recipe, node: dag.Node, folder: RunFolder, console: Console) 
         from aha.stages import sample
 
         return sample.run(seen, node, folder, console)
+    if node.kind == "judge":
+        from aha.stages import judged
+
+        return judged.run(seen, node, folder, console)
     if node.kind == "pretrain":
         return _pretrain(seen, folder.begin(node), console, folder.describe)
     raise ConfigError(f"no such kind of stage: {node.kind}")

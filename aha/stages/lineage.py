@@ -56,7 +56,7 @@ def of_stage(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
 def make(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
     """The same, from the recipe and the files that it names."""
     seen = start.view(recipe, node.name, root)
-    asks_no_model = node.kind == "pretrain" or _tables(node, seen)[0].get("written")
+    asks_no_model = node.kind in ("pretrain", "judge") or _tables(node, seen)[0].get("written")
     began = None if asks_no_model else start_of(node, seen)
     data = node.config.get("data", {})
     return {
@@ -115,6 +115,9 @@ def start_of(node: Node, seen: Recipe) -> dict[str, Any]:
 def rewards_of(node: Node, seen: Recipe) -> list[dict[str, Any]]:
     """The reward models, and the judges that run here, whose word the stage took."""
     own, placed = _tables(node, seen)
+    if node.kind == "judge":
+        path = own["judge"]["path"]
+        return [{"name": "judge"} | _model(path, placed.judge.path)] if path else []
     return [
         {"name": name} | _model(asked["path"], getattr(placed, table)[name].path)
         for table in ("reward_models", "judges")
@@ -176,7 +179,9 @@ def _sources(node: Node, seen: Recipe, role: str) -> Iterator[tuple[str, str]]:
     """(as the recipe has it, with the paths of this run) of each source that the stage reads."""
     own, placed = _tables(node, seen)
     key = "written" if role == "train" and own.get("written") else role
-    if key != "written" and "train" not in own:
+    if node.kind == "judge":
+        key = "answers" if role == "train" else role
+    elif key != "written" and "train" not in own:
         own, placed = node.config["data"], seen.data
     yield from zip(_listed(own.get(key)), _listed(getattr(placed, key, None)), strict=True)
 

@@ -4,11 +4,13 @@
     RUN/STAGE/measures/NAME/answers.jsonl   what is measured of each (evals/measures.py)
     RUN/STAGE/measures/measures.json        the numbers, with intervals (evals/measures_numbers.py)
     RUN/STAGE/measures/DONE                 their fingerprint, last (cost.json: what measuring took)
-    RUN/measures/base/                      the same of the model that the recipe begins with
+    RUN/measures/NAME/                      the same of the models that the recipe begins with
 
 Each stage is asked with its own template. All share one stream of random numbers, so that they are compared
 in pairs. The fingerprint is apart from the stage's: other measures never run a stage again, and answers
 that are already there are used again. A measure that fails loses nothing; the next `aha run` takes it up.
+What a reward model and a judge hold of the answers is a pass of its own (measure_opinions.py): one that
+is not there yet is waited for, and the numbers are made again when it is.
 
 Not covered:  free memory decides how many answers decode side by side; where it is scarce and another
               at the next attempt, last bits of float32 may differ.
@@ -18,8 +20,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,117 +31,51 @@ from aha.data import sources
 from aha.errors import ConfigError, RunError, Stopped
 from aha.records import Prompt
 from aha.report.console import Console
-from aha.report.page.measures import ALL, BASE, BASE_FOLDER, FILE
-from aha.stages import cost, dag, start
+from aha.report.page.measures import ALL, FILE
+from aha.stages import cost, dag, measure_opinions
+from aha.stages.measure_subjects import Subject, subjects
 from aha.stages.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from aha.evals.measures import Measured
 
-WRITERS = ("rl", "sft", "dpo")
-"""Kinds of stages that make a model that writes text."""
 VERSION = 1
-"""Bump it when the same answers would give other numbers, or the same settings other answers."""
+"""Bump it when the same settings would give other answers."""
+READING = 2
+"""Bump it when the same answers would give other numbers."""
 STREAM = "measures"
 ANSWERS, ASKED = "answers.jsonl", "asked.json"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model that is measured."""
-
-    name: str
-    after: str | None
-    """The stage that must be done first; None: nothing."""
-    folder: Path
-    """Of its measures, in the run folder."""
-    model: str
-    """What `locate` finds it by; relative to the run folder where `after` made it."""
-    data: DataConfig
-    """How it is asked."""
-    made_by: Any
-    """Plain values that say which model it is."""
-    before: str = ""
-    """The model that it is compared with: of the measured stages that it comes from, directly or not, the
-    last one; else the base."""
-
-
-def subjects(recipe: Recipe) -> list[Subject]:
-    """The models that are measured, parents first, else in the recipe's order.
-
-    Raises:
-        ConfigError: `measures.stages` names what is no stage, or makes no model that writes.
-    """
-    config = recipe.measures
-    if config is None:
-        return []
-    nodes = dag.graph(recipe)
-    writers = [node for node in nodes if node.kind in WRITERS]
-    for name in config.stages:
-        if name not in [node.name for node in writers]:
-            known = ", ".join(node.name for node in writers) or "none"
-            raise ConfigError(
-                f"measures.stages names {name!r}, which is no stage that makes a model that writes "
-                f"text (there is: {known})"
-            )
-    wanted = [node for node in writers if not config.stages or node.name in config.stages]
-    if config.base and BASE in recipe.stages():
-        raise ConfigError(
-            f"a stage is called {BASE!r}, as the column of measures.base is: give it another name"
-        )
-    found = [_base(recipe, nodes)] if config.base else []
-    names = [node.name for node in wanted]
-    for node in wanted:
-        data = DataConfig.model_validate(start.settings(recipe, node.name)["data"])
-        folder = Path(node.name, "measures")
-        before = _before(node, names) or (BASE if config.base else "")
-        made = (node.name, node.name, folder, node.name, data, node.fingerprint, before)
-        found.append(Subject(*made))
-    return found
-
-
-def _before(node: dag.Node, measured: Sequence[str]) -> str:
-    """Of the measured stages that a stage comes from, the nearest to it; "" if there is none.
-
-    Nearest: none of the others comes from it. So R1 is compared with the model that it started from, and a
-    supervised stage that starts from the base again with the model that wrote its answers.
-    """
-    found = [one for one in dag.ancestors(node) if one.name in measured]
-    behind = {above.name for one in found for above in dag.ancestors(one)}
-    nearest = [one.name for one in found if one.name not in behind]
-    return max(nearest, key=measured.index, default="")
-
-
-def _base(recipe: Recipe, nodes: Sequence[dag.Node]) -> Subject:
-    path = recipe.model.path
-    after = next(start.references(path), None)
-    made = [node.fingerprint for node in nodes if node.name == after]
-    return Subject(BASE, after, BASE_FOLDER, after or path, recipe.data, made or [path])
 
 
 class Measuring:
     """The measures of one run; does nothing where the recipe has no `[measures]`.
 
     Raises:
-        ConfigError, DataError: a source that cannot be used, before any stage begins.
+        ConfigError, DataError, ModelError: a source, a reward model or a judge that cannot be used, before
+            any stage begins.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, console: Console) -> None:
         self.recipe, self.run, self.console = recipe, folder, console
         self.subjects = subjects(recipe)
+        self.nodes = dag.graph(recipe)
         self.failed: dict[str, str] = {}
         self._prompts: dict[str, list[Prompt]] = {}
         if not all(self._is_done(place) for place in range(len(self.subjects))):
             for name in self.config.heldout:
                 self.prompts(name)
+            measure_opinions.check(recipe, folder.root)
+            self._check_sources()
 
     def before(self) -> None:
         """Measure what needs no stage."""
         self._due({None})
 
     def after(self, stage: str) -> None:
-        """Measure what a stage that is done has made, if it is not measured yet."""
-        self._due({stage})
+        """Measure what a stage that is done has made, if it is not measured yet; and hear a model that was
+        waited for."""
+        awaited = stage in measure_opinions.stages(self.recipe.measures)
+        self._due(self._done_stages() if awaited else {stage})
 
     def show(self) -> None:
         """The table of all that is measured, if anything is."""
@@ -147,9 +83,8 @@ class Measuring:
             return
         from aha.stages.measure_table import show
 
-        nodes = dag.graph(self.recipe)
         # one that was measured before its predecessor has still to be compared with it
-        self._due({node.name for node in nodes if dag.status(node, self.run.root) == "done"})
+        self._due(self._done_stages())
         show(self.run.root, self.console)
 
     def check(self) -> None:
@@ -183,22 +118,53 @@ class Measuring:
             else:
                 self.run.event("measured", stage=subject.name)
 
+    def _done_stages(self) -> set[str | None]:
+        done = (node.name for node in self.nodes if dag.status(node, self.run.root) == "done")
+        return {None, *done}
+
+    def _check_sources(self) -> None:
+        """
+        Raises:
+            ConfigError: a source that a reward model or a judge has nothing to say about.
+        """
+        from aha.evals.measures import HARM, sort_of
+
+        if not measure_opinions.asked(self.recipe, self.nodes, self.run.root):
+            return
+        found = [
+            name
+            for name in self.config.heldout
+            if any(sort_of(prompt) not in ("", HARM) for prompt in self.prompts(name))
+        ]
+        for name in self.config.opinions_on:
+            if name not in found:
+                raise ConfigError(
+                    f"measures.opinions_on: {name!r} has no open prompt and no conversation (but for "
+                    "requests for harm), so there is no opinion about it: leave it out"
+                )
+        if not found:
+            raise ConfigError(
+                "measures.reward_model and measures.judge are asked about open prompts (FILE?kind=open) and "
+                "conversation (talk), and no source of measures.heldout has any: add one, or leave them out"
+            )
+
     @property
     def config(self) -> MeasuresConfig:
         assert self.recipe.measures is not None
         return self.recipe.measures
 
     def earlier(self, place: int) -> tuple[Subject, str] | None:
-        """The model before this one, that it is compared with, and the fingerprint of its measures.
+        """The model before this one, that it is compared with, and the fingerprint of its answers.
 
-        None if there is none, or if it is not measured.
+        None if there is none, or if it has not answered every source.
         """
         names = [subject.name for subject in self.subjects]
         if not self.subjects[place].before:
             return None
-        number = names.index(self.subjects[place].before)
-        before, said = self.subjects[number], self.fingerprint(number)
-        return (before, said) if _fingerprint_in(self.folder(before) / dag.DONE) == said else None
+        before = self.subjects[names.index(self.subjects[place].before)]
+        marks = {name: self.mark(before, name) for name in self.config.heldout}
+        there = all(_stored(self.folder(before) / name) == mark for name, mark in marks.items())
+        return (before, _hash(marks)) if there else None
 
     def _is_done(self, place: int) -> bool:
         done = self.folder(self.subjects[place]) / dag.DONE
@@ -210,8 +176,18 @@ class Measuring:
     def fingerprint(self, place: int) -> str:
         """Of all that its numbers depend on."""
         subject, before = self.subjects[place], self.earlier(place)
-        asked = [[name, self.asked(subject, name)] for name in self.config.heldout]
-        return _hash([asked, before and before[1]])
+        marks = [[name, self.mark(subject, name)] for name in self.config.heldout]
+        heard = [who.mark for who in measure_opinions.asked(self.recipe, self.nodes, self.run.root)]
+        return _hash([marks, before and before[1], heard and [heard, self.config.opinions_on]])
+
+    def mark(self, subject: Subject, name: str) -> str:
+        """Of what is read of its answers to one source."""
+        return _hash([READING, self.asked(subject, name)])
+
+    def answers(self, subject: Subject, name: str) -> measure_opinions.Answers:
+        """Those that are stored, for an opinion."""
+        folder, mark = self.folder(subject) / name, self.mark(subject, name)
+        return measure_opinions.Answers(folder, mark, subject.data.think_tag)
 
     def asked(self, subject: Subject, name: str) -> str:
         """Of all that its answers to one source depend on."""
@@ -240,23 +216,65 @@ def _measure(measuring: Measuring, place: int) -> None:
     for name in (dag.DONE, FILE):  # numbers of other settings must not stand in the table
         (folder / name).unlink(missing_ok=True)
     left = [
-        name for name in config.heldout if _stored(folder / name) != measuring.asked(subject, name)
+        name for name in config.heldout if _stored(folder / name) != measuring.mark(subject, name)
     ]
     if left:
         _ask(measuring, subject, left)
     fingerprint = measuring.fingerprint(place)
+    heard = _hear(measuring, subject, before[0] if before else None)
     said = {
         "fingerprint": fingerprint,
         "name": subject.name,
         "against": before[0].name if before else "",
         "template": subject.data.template,
-        "settings": config.model_dump(exclude={"stages", "base", "heldout"}),
+        "settings": config.model_dump(exclude={"stages", "base", "heldout"}, exclude_none=True),
+        "waiting": heard.waiting,
     } | _numbers(
         config, measuring.recipe.seed, folder, measuring.folder(before[0]) if before else None
     )
+    for one in said["sources"]:
+        for key, found in heard.numbers.get(one["name"], {}).items():
+            one[key] |= found
     files.write_json(folder / FILE, said)
+    if heard.trouble is not None:  # all else that is known stands in the table
+        raise heard.trouble
     files.write_json(folder / dag.DONE, {"fingerprint": fingerprint})
-    measuring.console.note(f"{subject.name}: measured; {folder / FILE}")
+    without = "".join(f", but for the {who} ({why})" for who, why in heard.waiting.items())
+    measuring.console.note(f"{subject.name}: measured{without}; {folder / FILE}")
+
+
+@dataclass
+class _Heard:
+    """What reward model and judge hold of the answers of one model."""
+
+    numbers: dict[str, dict[str, Any]]
+    """By source: `numbers` and `compared`, to be added to what is measured."""
+    waiting: dict[str, str]
+    """Who was not heard, and why."""
+    trouble: Exception | None = None
+    """The first one that should have been heard."""
+
+
+def _hear(measuring: Measuring, subject: Subject, before: Subject | None) -> _Heard:
+    recipe, config = measuring.recipe, measuring.config
+    asked = measure_opinions.asked(recipe, measuring.nodes, measuring.run.root)
+    heard = _Heard({}, {who.name: who.waits for who in asked if who.waits})
+    for asker in measure_opinions.askers(asked, recipe.threads, measuring.console.note):
+        try:
+            for name in config.opinions_on or config.heldout:
+                ours = measuring.answers(subject, name)
+                theirs = measuring.answers(before, name) if before else None
+                found = asker.hear(ours, theirs, seed=recipe.seed)
+                into = heard.numbers.setdefault(name, {"numbers": {}, "compared": {}})
+                for key, numbers in zip(("numbers", "compared"), found, strict=True):
+                    into[key] |= numbers
+        except Stopped:
+            raise
+        except Exception as error:  # of whatever kind: what else is measured must not be lost
+            why = str(error) or type(error).__name__
+            heard.waiting[asker.who.name] = why
+            heard.trouble = heard.trouble or RunError(f"no opinion of the {asker.who.name}: {why}")
+    return heard
 
 
 def _numbers(
@@ -277,11 +295,16 @@ def _numbers(
         ours, theirs = _read(folder / name), _read(before / name) if before else []
         left_out = json.loads((folder / name / ASKED).read_text("utf-8"))["left_out"]
         found.append({"name": name, "source": source, "left_out": left_out} | of(ours, theirs))
-        sides.append((ours, theirs))
+        sides.append((_apart(name, ours), _apart(name, theirs)))
     problems = [both for both in sides if not all(one.sort for one in both[0])] or sides
     pooled = [one for ours, _ in problems for one in ours]
     theirs = [one for _, theirs in problems for one in theirs]
     return {"sources": found, ALL: of(pooled, theirs)}
+
+
+def _apart(source: str, answers: Sequence["Measured"]) -> list["Measured"]:
+    """Answers under ids that no other source has: those of a prompt are unique in its source only."""
+    return [replace(one, problem=f"{source}/{one.problem}") for one in answers]
 
 
 def _ask(measuring: Measuring, subject: Subject, names: Sequence[str]) -> None:
@@ -302,8 +325,7 @@ def _ask(measuring: Measuring, subject: Subject, names: Sequence[str]) -> None:
         from aha.evals.ask import engine_of
 
         torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
-        path = subject.model if subject.after is None else str(measuring.run.root / subject.model)
-        model = engine_of(path)
+        model = engine_of(measure_opinions.placed(subject.model, measuring.run.root))
         measuring.console.start(
             f"aha measures of {subject.name} · {recipe.name}",
             [
@@ -325,7 +347,7 @@ def _ask_one(
     from aha.data import templates
     from aha.data.lengths import render_all
     from aha.evals import run as evals
-    from aha.evals.measures import measured
+    from aha.evals.measures import OPEN, measured
 
     (engine, loaded), config, data = model, measuring.config, subject.data
     template = templates.load_template(data, loaded.tokenizer, generation_eos=loaded.eos_ids)
@@ -365,6 +387,7 @@ def _ask_one(
             done, total, tokens / max(time.time() - began, 1e-3)
         ),
         stream=STREAM,
+        summary=_without_verdicts if all(one.kind == OPEN for one in prompts) else None,
     )
     rows = files.read_jsonl(folder / "samples.jsonl")
     answers = measured(
@@ -377,7 +400,16 @@ def _ask_one(
         answer_tag="" if template.chat else data.answer_tag,
     )
     files.write_jsonl(folder / ANSWERS, [one.as_dict() for one in answers])
-    files.write_json(folder / ASKED, {"fingerprint": asked, "left_out": len(dropped)})
+    mark = measuring.mark(subject, name)
+    files.write_json(folder / ASKED, {"fingerprint": mark, "left_out": len(dropped)})
+
+
+def _without_verdicts(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> Any:
+    """The result of an evaluation whose prompts have no right answer."""
+    from aha.evals.run import Result
+
+    numbers = {"problems": len({row["problem"] for row in rows}), "samples": len(rows)}
+    return Result(numbers, dict(receipt), {})
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from aha.errors import ConfigError, RunError
 from aha.report.console import Console
 from aha.report.lines import clean, table_lines
 from aha.report.page.measures import Cell, Column, beside, flat, read, rows
-from aha.report.page.read import Reader, number, string
+from aha.report.page.read import Reader, number, string, table
 from aha.stages import dag
 from aha.stages.run_folder import WHERE_AND_HOW, differences, stored_recipe
 
@@ -107,6 +107,11 @@ def _notes(columns: Sequence[Sequence[Column]]) -> list[str]:
     against = {one.name: string(one.measures.get("against")) for one in first}
     said = [f"{name} against {other}" for name, other in against.items() if other]
     lines = [f"compared: {', '.join(said)}"] if said else []
+    lines += [
+        f"{one.name} waits for the opinion of the {who}: {why}"
+        for one in first
+        for who, why in table(one.measures.get("waiting")).items()
+    ]
     if max(len(column) for column in columns) > 1:
         return [*lines, "mean over the runs (smallest to largest); --csv has every run"]
     lines.append("* differs from the one before: the 95 % interval of the paired difference")

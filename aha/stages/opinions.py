@@ -197,6 +197,15 @@ def _asker(asked: JudgeConfig) -> Asker:
         from aha.evals.judge_local import LocalJudge
 
         return LocalJudge(asked.path)
+    return endpoint(asked)
+
+
+def endpoint(asked: JudgeConfig) -> Endpoint:
+    """What a judge is asked through; nothing is sent yet.
+
+    Raises:
+        ConfigError: no address, or a key that is not there.
+    """
     return Endpoint(
         base_url=asked.url,
         model=asked.model,

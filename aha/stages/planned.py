@@ -22,6 +22,7 @@ from aha.config import (
     SftConfig,
     ZeroConfig,
 )
+from aha.config.recipe import JudgeStage
 from aha.stages import dag, planned_data, start
 from aha.stages.planned_data import Amount
 
@@ -91,6 +92,8 @@ def facts_of(it: Stage) -> Facts:
         return _reward_model(it, seen, config)
     if isinstance(config, DpoStage):
         return _dpo(it, seen, config)
+    if isinstance(config, JudgeStage):
+        return _judge(it, config)
     return {"notes": [f"a stage of kind {kind} is not planned"]}
 
 
@@ -276,6 +279,7 @@ def _sample(it: Stage, seen: Recipe, config: SampleStage) -> Facts:
                 f"{kept:,} dialogues that people wrote go through the rules; nothing is sampled"
             ],
         }
+    _asked_ahead(it, seen, config)
     described, _ = it.model()
     block = min(BLOCK, config.problems)
     budget = sample_budget.measure(seen, config, described, block=block)
@@ -315,6 +319,47 @@ def _sample(it: Stage, seen: Recipe, config: SampleStage) -> Facts:
         "seconds": seconds,
         "notes": [f"{config.problems * config.samples:,} answers; at most {kept:,} kept"],
     }
+
+
+def _judge(it: Stage, config: JudgeStage) -> Facts:
+    """How much is asked. How long a judge takes, and what it needs here, is not known."""
+    from aha.models.locate import locate
+
+    pairs, bound = planned_data.judged(it.recipe, it.node.name, it.root, it.done)
+    own: Any = start.config_of(it.recipe, it.node.name)
+    if own.judge.path and not any(not it.done(one) for one in start.references(own.judge.path)):
+        locate(config.judge.path)  # a judge that was never fetched is told before anything begins
+    said, asked = "at most " * bound, 2 * config.rounds
+    return {
+        "tokens_sampled": 0,
+        "tokens_trained": 0,
+        "bound": bound,
+        "seconds": None,
+        "notes": [
+            f"{said}{pairs:,} pairs, each put to {config.judge.model or own.judge.path} {asked} times: "
+            f"{said}{asked * pairs:,} askings, whose time is not known"
+        ],
+    }
+
+
+def _asked_ahead(it: Stage, seen: Recipe, config: SampleStage) -> None:
+    """What can be known before the first question: keys that do not fit, examples, models that are asked.
+
+    Raises:
+        AhaError: what is wrong with them.
+    """
+    from aha.models.locate import locate
+    from aha.stages import sample_asked
+
+    sample_asked.refuse(config, seen.data)
+    own = it.recipe.stage[it.node.name]
+    assert isinstance(own, SampleStage)
+    if all(it.done(stage) for stage in start.references(own.examples)):
+        sample_asked.examples_of(config, seen.data)
+    asked = [*own.judges.values(), *own.refiners.values()]
+    for one in asked:
+        if one.path and not one.path.startswith(start.STAGE):
+            locate(one.path)
 
 
 # -- pretraining ------------------------------------------------------------------------------------------

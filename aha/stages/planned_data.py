@@ -1,19 +1,21 @@
 """How much a stage would learn: what is there is read, what a stage is still to write counts as the most.
 
-Lengths are those of the first examples, counted with the tokenizer of the model that the stage starts
+Lengths are those of some examples, counted with the tokenizer of the model that the stage starts
 from. Without a tokenizer (a model that is to be pretrained) every example is as long as it may be.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aha.config import DpoConfig, Recipe, RewardStage, SampleStage, SftConfig, ZeroConfig
+from aha.config.recipe import JudgeStage
 from aha.data import query
-from aha.errors import ModelError
+from aha.errors import DataError, ModelError
 from aha.stages import start
 
+T = TypeVar("T")
 LOOKED_AT = 200
 """Examples whose tokens are counted, to know how long they are."""
 
@@ -86,17 +88,51 @@ def most_of(recipe: Recipe, stage: str, *, pairs: bool = False) -> int:
         from aha.data import dialogues
 
         data = start.view(recipe, stage, Path()).data
-        loaded = [
-            dialogues.load(one, split="train", config=data) for one in _listed(config.written)
-        ]
-        return sum(len(each.dialogues) for each in loaded)
+        count = 0
+        for source in _listed(config.written):
+            parents = list(start.references(source))
+            count += sum(most_of(recipe, parent) for parent in parents)
+            if not parents:
+                count += len(dialogues.load(source, split="train", config=data).dialogues)
+        return count
     if isinstance(config, SampleStage):
         each = config.samples // 2 if pairs else config.samples
         return config.problems * min(each, config.per_problem)
     if isinstance(config, ZeroConfig):
         each = config.group_size // 2 if pairs else config.group_size
         return config.steps * config.prompts_per_step * each
-    return 0
+    return judged(recipe, stage)[0] if isinstance(config, JudgeStage) else 0
+
+
+def judged(
+    recipe: Recipe, stage: str, root: Path = Path(), done: Callable[[str], bool] = lambda _: False
+) -> tuple[int, bool]:
+    """Pairs that a judge would be asked about, at most; are some of the answers still to be sampled?
+
+    Args:
+        root: the run's folder; of no account while nothing is done.
+        done: is the result of a stage there?
+    """
+    from aha.stages import judged as stage_of
+
+    own: Any = start.config_of(recipe, stage)
+    seen = start.view(recipe, stage, root)
+    placed: Any = seen.stage[stage]
+    there, most = [], 0
+    for source, path in zip(_listed(own.answers), _listed(placed.answers), strict=True):
+        parent = next(start.references(source), None)
+        if parent is None or done(parent):
+            there.append(path)
+            continue
+        asked: Any = start.config_of(recipe, parent)
+        limit = query.parse(source).keys.get("n", "")
+        count = min(asked.problems, int(limit)) if limit.isdecimal() else asked.problems
+        most += count * min(own.per_question, asked.samples * (asked.samples - 1) // 2)
+    if there:
+        found = stage_of.read(placed.model_copy(update={"answers": there}), seen.data)
+        pairs = (stage_of.pairs_of(one, own.per_question) for one in found.questions)
+        return most + sum(pairs), most > 0
+    return most, True
 
 
 def dialogues(seen: Recipe, config: SftConfig, folder: Path | None) -> Amount:
@@ -109,8 +145,12 @@ def dialogues(seen: Recipe, config: SftConfig, folder: Path | None) -> Amount:
     if folder is None:
         return Amount(count, count * config.max_tokens, bound=True)
     template = templates.load_template(seen.data, tokenizer_of(folder), generation_eos=())
-    few = dataclasses.replace(read, learned=read.learned[:LOOKED_AT], heldout=[])
-    made = sft.examples_of(config, template, few).facts
+    few = dataclasses.replace(read, learned=_spread(read.learned), heldout=[])
+    try:
+        made = sft.examples_of(config, template, few).facts
+    except DataError:  # none of these can be learned: perhaps others can
+        few = read
+        made = sft.examples_of(config, template, few).facts
     scale = count / len(few.learned)
     return Amount(
         round(made["learned"] * scale),
@@ -129,14 +169,24 @@ def pairs(seen: Recipe, config: DpoConfig, folder: Path | None, name: str) -> Am
     if folder is None:
         return Amount(count, count * 2 * config.max_tokens, bound=True)
     template = templates.load_template(seen.data, tokenizer_of(folder), generation_eos=())
-    few = dataclasses.replace(rows, learned=rows.learned[:LOOKED_AT], heldout=[])
-    made = dpo_data.examples_of(config, template, few, name).learned
+    few = dataclasses.replace(rows, learned=_spread(rows.learned), heldout=[])
+    try:
+        made = dpo_data.examples_of(config, template, few, name).learned
+    except DataError:  # none of these can be learned: perhaps others can
+        few = rows
+        made = dpo_data.examples_of(config, template, few, name).learned
     scale = count / len(few.learned)
     prompts = sum(len(side.prompt_ids) for one in made for side in one.sides)
     answers = sum(len(side.token_ids) for one in made for side in one.sides)
     return Amount(
         round(len(made) * scale), round((prompts + answers) * scale), round(prompts * scale)
     )
+
+
+def _spread(items: Sequence[T]) -> list[T]:
+    """LOOKED_AT of the items, from all over: files are often sorted by length."""
+    step = max(1, len(items) // LOOKED_AT)
+    return list(items[::step][:LOOKED_AT])
 
 
 def tokenizer_of(folder: Path) -> Any:
@@ -159,7 +209,7 @@ def rated(seen: Recipe, config: RewardStage, folder: Path | None, sides: int) ->
         return Amount(len(items), len(items) * longest, bound=True)
     tokenizer = tokenizer_of(folder)
     lengths = []
-    for item in items[:LOOKED_AT]:
+    for item in _spread(items):
         answers = (item.chosen, item.rejected) if isinstance(item, Pair) else (item.response,)
         lengths.append([len(tokenizer(f"{item.question}\n{one}").input_ids) for one in answers])
     fit = [sum(row) for row in lengths if max(row) <= config.max_tokens]

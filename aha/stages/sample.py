@@ -5,6 +5,7 @@
     RUN/NAME/pairs.jsonl          a right and a wrong answer of each problem that has both (data/contrast.py)
     RUN/NAME/data.json            why each of the others was dropped, counted, with examples
     RUN/NAME/judgements.jsonl     what a judge said, where one is asked (sample_verdicts.py)
+    RUN/NAME/refinements.jsonl    what a model that refines said, where one is asked (sample_refined.py)
 
 A killed run goes on after the last finished block of problems, with the budgets it began with
 (sample_budget.py). What is kept depends on the samples and their verdicts alone (data/selecting.py), so the
@@ -12,45 +13,51 @@ same seed gives the same file. With `written` no model is asked: dialogues of pe
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aha import files
 from aha.config import EvalConfig, JudgeConfig, Recipe, SampleStage
-from aha.data import cold_start, contrast, mixing, mixture, problems, templates, written
+from aha.data import contrast, mixing, mixture, problems, templates, written
 from aha.data.dialogues import Dialogue
 from aha.data.dialogues import load as load_dialogues
-from aha.data.general import is_general
-from aha.data.lengths import render_all
 from aha.data.order import Order, permutation
 from aha.data.problems import Problems
-from aha.data.refine import graded_by, refine_all
-from aha.data.selecting import Rules, Sampled, of_row, select, untagged
+from aha.data.refine import Check
+from aha.data.selecting import Rules, Sampled, of_row, select
 from aha.data.templates import Template
 from aha.errors import DataError, RunError
 from aha.evals.run import Result
 from aha.models.locate import locate
-from aha.records import Prompt, Rendered
+from aha.records import Prompt
 from aha.report.console import Console
 from aha.rewards.judge import Judge
 from aha.rewards.workers import GraderPool
-from aha.stages import opinions, sample_budget, sample_verdicts
+from aha.stages import (
+    longest,
+    opinions,
+    sample_asked,
+    sample_budget,
+    sample_refined,
+    sample_verdicts,
+)
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder
+from aha.stages.sample_asked import NEXT_TURN
 from aha.stages.sample_budget import Budget
+from aha.stages.sample_verdicts import Name
 from aha.stages.start import DIALOGUES, PAIRS
 
 DATA = "data.json"
-NEXT_TURN = "User:"
-"""Where a base model goes on with another question, in the layout of the R1-Zero template."""
 
 
 def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> dict[str, Any]:
     """Sample, judge, filter; returns the facts for DONE.
 
     Raises:
+        ConfigError: keys that do not fit the data or the template.
         DataError: no problem can be asked, or nothing was kept.
         ModelError, RunError: see there.
     """
@@ -59,14 +66,14 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     folder = run_folder.begin(node)
     if config.written:
         return _of_written(recipe, config, node.name, folder, run_folder, console)
+    sample_asked.refuse(config, recipe.data)
+    examples = sample_asked.examples_of(config, recipe.data)
     asked = problems.load(recipe.data)
     prompts = questions_of(asked, config.problems, recipe.seed)
     for said in sample_verdicts.check_prompts(prompts, config, node.name):
         console.alert(said)
-    judged = config.judges.get(config.judge)
-    judge = None
-    if judged is not None and not judged.path:  # what cannot be is told before anything is sampled
-        judge = _judge(recipe, judged, folder)
+    judge = _judge_maker(recipe, config, folder)
+    refiner = _refiner_maker(config, folder)
     if config.sandbox == "none":
         console.alert(
             f"stage.{node.name}.sandbox='none': programs that the model writes run without any protection, "
@@ -75,19 +82,32 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     with GraderPool(
         workers=config.grader_workers, seconds=config.grader_seconds, sandbox=config.sandbox
     ) as graders:  # started before the model: its processes hold nothing of it
-        rows, tokenizer = _sampled(recipe, node, folder, asked, prompts, graders, console)
+        rows, tokenizer, facts = _sampled(
+            recipe, node, folder, asked, prompts, examples, graders, console
+        )
         by_id = {prompt.id: prompt for prompt in prompts}
         samples = [of_row(row, by_id[row["problem"]], policy=node.name) for row in rows]
-        facts: dict[str, Any] = {"problems": len({row["problem"] for row in rows})}
-        if judged is not None:  # the model that wrote has gone: one of this machine may be loaded
+        facts |= {"problems": len({row["problem"] for row in rows})}
+        judged: frozenset[Name] = frozenset()
+
+        def progress(done: int, of: int) -> None:
+            console.heartbeat(done, of, 0.0)
+
+        if judge is not None:  # the model that wrote has gone: one of this machine may be loaded
             ruled = sample_verdicts.rule(
-                samples,
-                judge or _judge(recipe, judged, folder),
-                most_unreached=config.max_judge_failures,
-                progress=lambda done, of: console.heartbeat(done, of, 0.0),
+                samples, judge(), most_unreached=config.max_judge_failures, progress=progress
             )
-            samples, facts["judged"] = ruled.samples, ruled.facts()
-        kept, pairs, more = _chosen(recipe, config, samples, asked.heldout, graders)
+            samples, judged, facts["judged"] = ruled.samples, ruled.names, ruled.facts()
+        kept, pairs, more = _chosen(
+            recipe,
+            config,
+            samples,
+            asked.heldout,
+            sample_refined.check_of(graders, config, judge=judge, think_tag=recipe.data.think_tag),
+            judged=judged,
+            refiner=refiner,
+            progress=progress,
+        )
     facts = more | facts | {"samples": len(rows), "pairs": contrast.facts(pairs)}
     files.write_jsonl(folder / PAIRS, pairs)
     return _finish(node.name, kept, facts, tokenizer, folder, console)
@@ -99,20 +119,23 @@ def _sampled(
     folder: Path,
     asked: Problems,
     prompts: Sequence[Prompt],
+    examples: Sequence[Dialogue] | None,
     graders: GraderPool,
     console: Console,
-) -> tuple[list[dict[str, Any]], Any]:
-    """Every answer with the verdict of the rules, and the model's tokenizer. The model is let go."""
+) -> tuple[list[dict[str, Any]], Any, dict[str, Any]]:
+    """Every answer with the verdict of the rules, the model's tokenizer, and which questions were not asked.
+    The model is let go."""
     from aha.evals import run as evals
+    from aha.models.load import describe
 
     config = recipe.stage[node.name]
     assert isinstance(config, SampleStage)
     model_folder = locate(recipe.model.path)
+    longest.check(recipe, node.name, describe(model_folder))
     budget = sample_budget.resolve(recipe, config, folder, model_folder, block=evals.BLOCK)
     engine, template = _writer(recipe, model_folder, budget)
-    questions, stop, askings = _questions(
-        config, template, prompts, recipe.data.max_prompt_tokens, recipe.data.think_tag
-    )
+    put = sample_asked.questions(config, recipe.data, template, prompts, examples)
+    questions, askings = put.questions, put.askings
     console.start(
         f"aha {node.name} · {recipe.name}",
         [
@@ -120,9 +143,16 @@ def _sampled(
             *asked.facts,
             f"        {len(questions)} questions x {config.samples} answers of up to "
             f"{config.max_answer_tokens} tokens, {config.prompting} prompting",
+            *([f"        {len(examples)} examples of {config.examples}"] if examples else []),
             f"run     {folder.parent}",
         ],
     )
+    if put.dropped:
+        first = put.dropped[0]
+        console.alert(
+            f"{len(put.dropped)} of {len(prompts)} questions are not asked (first: {first.prompt.id}: "
+            f"{first.reason})"
+        )
     drawn = EvalConfig(
         problems=len(questions),
         samples=config.samples,
@@ -131,7 +161,7 @@ def _sampled(
     )
     receipt = evals.receipt(
         drawn,
-        template_hash=f"{template.hash} {config.prompting}",
+        template_hash=f"{template.hash} {config.prompting} {sample_asked.digest(examples)}".rstrip(),
         cap=config.max_answer_tokens,
         mode="all" if askings else "rl",  # answers without tags end in "the answer is"
         seed=recipe.seed,
@@ -144,7 +174,7 @@ def _sampled(
         drawn,
         folder=folder / "eval",
         receipt=receipt | {"judged": sorted(config.judged), "judge": config.judge},
-        stop=stop,
+        stop=put.stop,
         weights=f"{node.name} {node.fingerprint}",
         tags=(recipe.data.think_tag, "" if askings else recipe.data.answer_tag),
         progress=lambda done, tokens: console.heartbeat(done, total, 0.0),
@@ -157,7 +187,7 @@ def _sampled(
             row["response"] = askings[row["problem"]].answer(row["response"])
         elif config.bare and not template.chat:
             row["response"] = row["response"].partition(NEXT_TURN)[0].rstrip()
-    return rows, template.tokenizer
+    return rows, template.tokenizer, put.facts()
 
 
 def _writer(recipe: Recipe, model_folder: Path, budget: Budget) -> tuple[Any, Template]:
@@ -209,6 +239,28 @@ def counted(rows: Sequence[Mapping[str, Any]], receipt: Mapping[str, Any]) -> Re
     statuses = Counter(row["status"] for row in rows)
     numbers = {"samples": len(rows), "tokens": sum(row["tokens"] for row in rows)}
     return Result(numbers | {"statuses": dict(sorted(statuses.items()))}, dict(receipt), {})
+
+
+def _judge_maker(recipe: Recipe, config: SampleStage, folder: Path) -> sample_refined.Make | None:
+    """Makes the judge. What an endpoint cannot be is told now; a model of this machine is loaded when it is
+    asked, by when the one that wrote has gone."""
+    judged = config.judges.get(config.judge)
+    if judged is None:
+        return None
+    if judged.path:
+        return lambda: _judge(recipe, judged, folder)
+    made = _judge(recipe, judged, folder)
+    return lambda: made
+
+
+def _refiner_maker(config: SampleStage, folder: Path) -> sample_refined.Make | None:
+    """The same for who rewrites."""
+    if not config.refine_by:
+        return None
+    if config.refiners[config.refine_by].path:
+        return lambda: sample_refined.refiner_of(config, folder)
+    made = sample_refined.refiner_of(config, folder)
+    return lambda: made
 
 
 def _judge(recipe: Recipe, judged: JudgeConfig, folder: Path) -> Judge:
@@ -277,67 +329,41 @@ def _finish(
     return {"dialogues": len(kept), "samples": facts["samples"]}
 
 
-def _questions(
-    config: SampleStage,
-    template: Template,
-    prompts: Sequence[Prompt],
-    longest: int,
-    think_tag: str,
-) -> tuple[list[Rendered], tuple[str, ...], dict[str, cold_start.Asking]]:
-    """The prompts as the model reads them, the strings that end an answer, and how a base model was asked
-    (by prompt id; {} for a template's own questions)."""
-    if config.prompting == "plain":
-        more = (NEXT_TURN,) if config.bare and not template.chat else ()
-        return render_all(template, prompts, longest)[0], (*template.stop, *more), {}
-    encode = template.tokenizer
-    rendered: list[Rendered] = []
-    askings: dict[str, cold_start.Asking] = {}
-    stop: tuple[str, ...] = template.stop
-    for prompt in prompts:
-        if template.chat:
-            messages = cold_start.as_messages(config.prompting, prompt, think_tag=think_tag)
-            text = templates.converse(template.tokenizer, messages, where=prompt.id)
-            asking = cold_start.Asking(text=text, prefill=template.prefill)
-        else:
-            asking = cold_start.as_text(
-                config.prompting, prompt, shots=1, think_tag=think_tag, tagged=False
-            )
-            askings[prompt.id], stop = asking, asking.stop
-        one = cold_start.rendered(
-            asking,
-            prompt,
-            lambda text: encode(text, add_special_tokens=False).input_ids,
-            bos=template.bos,
-        )
-        rendered.append(one)
-    return rendered, stop, askings
-
-
 def _chosen(
     recipe: Recipe,
     config: SampleStage,
     samples: Sequence[Sampled],
     heldout: Sequence[Prompt],
-    graders: GraderPool,
+    check: Check,
+    *,
+    judged: frozenset[Name] = frozenset(),
+    refiner: sample_refined.Make | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """Rows of what is kept, rows of pairs, and what became of all answers."""
     facts: dict[str, Any] = {}
-    think, answer = recipe.data.think_tag, recipe.data.answer_tag
-    answer = "" if recipe.data.template == "chat" else answer
-    if config.refine:  # a general answer has no value that could be boxed
-        general = [untagged(one, think, answer) for one in samples if is_general(one.prompt)]
-        reasoned = [one for one in samples if not is_general(one.prompt)]
-        made = refine_all(reasoned, graded_by(graders, think_tag=think), think_tag=think)
-        facts["refined"] = made.facts()
-        samples, answer = [*made.samples, *general], ""
-    rules = _rules(recipe, config, answer)
+    answer = "" if recipe.data.template == "chat" else recipe.data.answer_tag
+    rules, rewrites = _rules(recipe, config, answer), None
+    if config.refine:
+        made = sample_refined.readable(
+            samples,
+            config,
+            recipe.data,
+            rules,
+            check=check,
+            judged=judged,
+            refiner=refiner,
+            progress=progress,
+        )
+        samples, rewrites, facts["refined"] = made.samples, made.rewrites, made.facts
+        rules = replace(rules, answer_tag="")
     selected = select(samples, rules, heldout if config.overlap_words else ())
     sentence = selected.sentence()
     if unfit := facts.get("refined", {}).get("unfit"):
         said = ", ".join(f"{count} {reason}" for reason, count in unfit.items())
         sentence += f"; before that, not made readable: {said}"
     facts |= selected.facts() | {"sentence": sentence}
-    return selected.rows, contrast.contrasts(selected, rules), facts
+    return selected.rows, contrast.contrasts(selected, rules, rewrites), facts
 
 
 def _rules(recipe: Recipe, config: SampleStage, answer_tag: str) -> Rules:

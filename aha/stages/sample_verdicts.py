@@ -30,6 +30,8 @@ BLOCK = 64
 """Answers that a judge is asked about together; what it said is on the disk after each block."""
 UNREACHED = ("judge_error", "judge_timeout")
 """Beginnings of the reasons that are nobody's verdict: asked again, there may be one."""
+Name = tuple[str, int]
+"""Problem and number of a sample: which one it is in a stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class Ruled:
     """Of these: the judge did not answer."""
     first: str = ""
     """Why the first one has none."""
+    names: frozenset[Name] = frozenset()
+    """The samples that it was asked about."""
 
     def facts(self) -> dict[str, int | str]:
         return {
@@ -65,11 +69,25 @@ def for_judge(prompt: Prompt, config: SampleConfig) -> bool:
 
 def left_open(question: Rendered, config: SampleConfig) -> Rendered:
     """The question as the graders get it: nothing is graded that a judge will read."""
-    prompt = question.prompt
+    prompt = left_to_judge(question.prompt, config)
+    return question if prompt is question.prompt else replace(question, prompt=prompt)
+
+
+def left_to_judge(prompt: Prompt, config: SampleConfig) -> Prompt:
+    """The same of a prompt."""
     if not for_judge(prompt, config):
-        return question
+        return prompt
     domain = prompt.domain or area(prompt)  # the area of a problem may follow from its kind
-    return replace(question, prompt=replace(prompt, kind=OPEN, domain=domain))
+    return replace(prompt, kind=OPEN, domain=domain)
+
+
+def undecided(grade: Grade) -> bool:
+    """Whether the rules have no verdict."""
+    return grade.failed or grade.status == OPEN
+
+
+def name_of(one: Sampled) -> Name:
+    return one.prompt.id, one.sample
 
 
 def check_prompts(prompts: Sequence[Prompt], config: SampleConfig, stage: str) -> list[str]:
@@ -107,7 +125,7 @@ def rule(
         RunError: more than that; the verdicts so far are kept.
     """
     made = list(samples)
-    left = [at for at, one in enumerate(made) if one.grade.failed or one.grade.status == OPEN]
+    left = [at for at, one in enumerate(made) if undecided(one.grade)]
     grades: list[Grade] = []
     for start in range(0, len(left), BLOCK):
         block = [made[at] for at in left[start : start + BLOCK]]
@@ -132,4 +150,5 @@ def rule(
         failed=len(failed),
         unreached=len(unreached),
         first=failed[0] if failed else "",
+        names=frozenset(name_of(made[at]) for at in left),
     )

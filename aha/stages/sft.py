@@ -21,14 +21,14 @@ from aha import files
 from aha.config import Recipe, SftConfig
 from aha.data import dialogues, learned, mixture, templates
 from aha.data.dialogues import Dialogue
-from aha.data.order import permutation
+from aha.data.order import set_aside
 from aha.data.templates import Template
 from aha.errors import DataError
 from aha.models import load as models
 from aha.models.adapters import merged
 from aha.models.locate import locate
 from aha.report.console import Console
-from aha.stages import off_policy
+from aha.stages import longest, off_policy
 from aha.stages.course import Course
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
@@ -49,6 +49,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     """Train; returns the facts for DONE. Goes on from the newest whole checkpoint if there is one.
 
     Raises:
+        ConfigError: dialogues may be longer than the model has positions.
         DataError: no dialogue can be used.
         ModelError, RunError, DoesNotFit: see there.
         Stopped: the user asked for it; a checkpoint was written first.
@@ -60,6 +61,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     for doubt in read.doubts:
         console.alert(doubt)
     model_folder = locate(recipe.model.path)
+    longest.check(recipe, node.name, models.describe(model_folder))
     resolved, size = resolve(recipe, config, folder, model_folder)
     check_disk(run_folder.root, size)
     torch.set_num_threads(resolved.threads)
@@ -178,37 +180,66 @@ class Read:
     """Of what is learned or set aside: data/learned.py."""
     lines: list[str]
     doubts: list[str]
+    shared: int = 0
+    """Dialogues of `train` that are left out because a named held-out one asks the same."""
+    contaminated: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What was left out because it shares text with held-out problems: data/learned.py."""
 
 
 def read_data(recipe: Recipe, config: SftConfig) -> Read:
-    """The dialogues of a recipe.
+    """The dialogues of a recipe. No question is on both sides of the split, whatever its answers.
 
     Raises:
         ConfigError, DataError: see data/learned.py.
     """
-    made = learned.load(config.train, config=recipe.data, seed=recipe.seed)
-    train, broken = made.dialogues, made.broken
+    against = learned.held_out(recipe.data)
+    made = learned.load(config.train, config=recipe.data, seed=recipe.seed, index=against.index)
+    train, broken, doubts = made.dialogues, made.broken, list(made.doubts)
+    there, lines = len(train), made.lines()
+    said = against.line(made.contaminated)
+    (doubts if recipe.data.heldout and against.detail else lines).append(said)
     if config.heldout:
         named = [config.heldout] if isinstance(config.heldout, str) else config.heldout
         loaded = [dialogues.load(one, split="heldout", config=recipe.data) for one in named]
         heldout = [one for each in loaded for one in each.dialogues]
         broken += sum(len(each.bad) for each in loaded)
-        asked = {dialogue.messages[:-1] for dialogue in heldout}
-        train = [dialogue for dialogue in train if dialogue.messages[:-1] not in asked]
+        asked = {context for one in heldout for context in _learned_after(one, config)}
+        train = [one for one in train if asked.isdisjoint(_learned_after(one, config))]
         heldout = heldout[:MOST_HELDOUT]
     else:
-        aside = min(MOST_HELDOUT, int(len(train) * config.heldout_share))
-        out = set(permutation(len(train), f"heldout {recipe.seed}", 0)[:aside])
-        heldout = [one for i, one in enumerate(train) if i in out]
-        train = [one for i, one in enumerate(train) if i not in out]
+        roots = [one.asked[0] for one in train]
+        out = set_aside(roots, config.heldout_share, recipe.seed, most=MOST_HELDOUT)
+        heldout = [one for one, root in zip(train, roots, strict=True) if root in out]
+        train = [one for one, root in zip(train, roots, strict=True) if root not in out]
+        if int(there * config.heldout_share) and not heldout:
+            doubts.append(_none_aside(there, len(set(roots)), config.heldout_share))
     return Read(
         learned=train,
         heldout=heldout,
         broken=broken,
         sources=made.sources,
-        lines=made.lines(),
-        doubts=made.doubts,
+        lines=lines,
+        doubts=doubts,
+        shared=there - len(train) if config.heldout else 0,
+        contaminated=against.facts(made.contaminated),
     )
+
+
+def _none_aside(dialogues: int, questions: int, share: float) -> str:
+    if questions == 1:
+        return f"nothing is held out: all {dialogues} dialogues begin with one question"
+    return (
+        f"nothing is held out: {dialogues} dialogues begin with {questions} questions, and each has more of "
+        f"them than heldout_share={share:g} sets aside; raise it, or name other dialogues in heldout"
+    )
+
+
+def _learned_after(dialogue: Dialogue, config: SftConfig) -> set[tuple[str, ...]]:
+    """What the user has said where an answer is learned, for each such answer."""
+    asked = dialogue.asked
+    if config.turns == "last":
+        return {asked}
+    return {asked[:turn] for turn in range(1, len(asked) + 1)}
 
 
 def load_data(recipe: Recipe, config: SftConfig) -> tuple[list[Dialogue], list[Dialogue], int]:
@@ -265,6 +296,8 @@ def examples_of(config: SftConfig, template: Template, read: Read) -> Data:
         "refused": len(why),
         "refused_first": why[:5],
         "broken": read.broken,
+        "shared": read.shared,
+        "contaminated": read.contaminated,
         "sources": read.sources,
         "table": mixture.table(
             [one for one in read.learned if id(one) in sizes], lambda one: sizes[id(one)]

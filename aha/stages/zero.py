@@ -21,7 +21,7 @@ from aha.report.console import Console
 from aha.rewards.grade import preparation
 from aha.rewards.workers import GraderPool
 from aha.sandbox.box import Sandbox
-from aha.stages import preflight, summary
+from aha.stages import longest, preflight, summary
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
@@ -64,6 +64,9 @@ def assembled(
     """A run at its first step or its newest checkpoint; its graders end with the context."""
     config = recipe.zero
     assert config is not None
+    from aha.models.load import describe
+
+    longest.check(recipe, folder.name, describe(model_folder))
     asked = load_data(recipe)
     graders = GraderPool(
         workers=config.grader_workers,

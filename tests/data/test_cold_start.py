@@ -10,6 +10,7 @@ from aha.data.cold_start import (
     SHORT,
     as_messages,
     as_text,
+    check_examples,
     chosen,
     is_trivial,
     rendered,
@@ -174,6 +175,43 @@ def test_examples_of_the_user():
     long = Dialogue(id="l", messages=(("user", "a"), ("assistant", "b")) * 2)
     with pytest.raises(ConfigError, match="one question and its answer"):
         as_text("few_shot", prompt("Add 5 and 6."), examples=[long])
+
+
+def test_examples_are_one_question_and_its_answer():
+    pair = Dialogue(id="p", messages=(("user", "a"), ("assistant", "b")))
+    system = Dialogue(id="s", messages=(("system", "x"), *pair.messages))
+    check_examples([pair], "d.jsonl")
+    with pytest.raises(ConfigError, match=r"'d.jsonl': 1 of 2 .*first: s"):
+        check_examples([pair, system], "d.jsonl")
+
+
+def test_an_example_without_thinking_is_shown_whole():
+    """Its last line alone would show no solution."""
+    messages = (("user", "Add 1 and 1."), ("assistant", "1 + 1 = 2.\n\nIt is 2."))
+    theirs = [Dialogue(id="t", messages=messages)]
+    asking = as_text("few_shot", prompt("Add 5 and 6."), examples=theirs, tagged=False)
+    assert asking.text.startswith("User: Add 1 and 1. Assistant: 1 + 1 = 2. It is 2.\nUser: Add 5")
+
+
+@pytest.mark.parametrize(
+    "suffix, shown", [("In a box.", "7. In a box."), ("\nIn a box.", "7.\nIn a box.")]
+)
+def test_a_suffix_stands_behind_every_question(suffix, shown):
+    asked = prompt("Compute 9 + 8 * 7.")
+    for tagged in (True, False):
+        text = as_text("few_shot", asked, shots=2, tagged=tagged, suffix=suffix).text
+        assert text.count(suffix) == 3
+        assert f"8 * {shown}" in text
+    assert as_text("detailed", asked, suffix=suffix).text.endswith(f"8 * {shown}")
+    *before, last = as_messages("few_shot", asked, shots=2, suffix=suffix)
+    assert last["content"].endswith(f"8 * {shown}")
+    assert [suffix in one["content"] for one in before] == [False, True, False, True, False]
+
+
+def test_a_system_message_comes_before_the_demand():
+    asked = prompt("Compute 9 + 8 * 7.")
+    plain, said = (as_messages("detailed", asked, system=text)[0]["content"] for text in ("", "I."))
+    assert said == f"I.\n\n{plain}"
 
 
 @pytest.mark.parametrize(

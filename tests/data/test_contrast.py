@@ -1,6 +1,7 @@
 """Pairs of a right and a wrong answer of one problem, as preference rows; the same ones each time."""
 
 import random
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from aha import files
 from aha.config import DataConfig
 from aha.data import preferences
-from aha.data.contrast import contrasts, facts
+from aha.data.contrast import Rewrites, contrasts, facts
 from aha.data.selecting import Rules, Sampled, select
 from aha.records import Grade, Prompt
 
@@ -48,7 +49,7 @@ def test_a_kept_answer_against_a_wrong_one():
     assert row["chosen"].startswith(f"<think>\n{THOUGHT}, one times one.\n</think>\n\n")
     assert row["rejected"].startswith(f"<think>\n{THOUGHT}, two times two.\n</think>\n\n")
     assert row["from"] == {"chosen": 0, "rejected": 1, "policy": "zero", "why": ""}
-    assert facts([row]) == {"pairs": 1, "problems": 1}
+    assert facts([row]) == {"pairs": 1, "problems": 1, "rewritten": 0}
 
 
 def test_whole_wrong_answers_are_taken_before_broken_ones():
@@ -97,6 +98,59 @@ def test_the_pairs_do_not_depend_on_the_order_of_the_samples(rights, seed):
     for row in rows:
         chosen, rejected = by_number[row["from"]["chosen"]], by_number[row["from"]["rejected"]]
         assert (chosen[0], chosen[1], rejected[1]) == (rejected[0], True, False)
+
+
+def rewritten(one, by="rules"):
+    """As refine.py writes it, in whatever hand."""
+    text = f"<think>\n{THOUGHT}, {one.sample} by {by}.\n</think>\n\nIt is \\boxed{{{one.sample}}}."
+    return replace(one, text=text, rewritten=by)
+
+
+def pairs_of_rewritten(sampled, *, kept, by_rules):
+    raw = Rules(answer_tag="answer", prefer="seeded", per_prompt=4)
+    rules = replace(raw, answer_tag="")
+    return contrasts(
+        select(kept, rules), rules, Rewrites(sampled=sampled, by_rules=by_rules, rules=raw)
+    )
+
+
+def test_both_sides_of_a_pair_are_by_one_hand():
+    """Rewritten against as sampled would teach who wrote it, not what is right."""
+    right, wrong = sample("a", 0, True), sample("a", 1, False)
+    new = [rewritten(right), rewritten(wrong)]
+    (row,) = pairs_of_rewritten([right, wrong], kept=new[:1], by_rules=new)
+    assert (row["chosen"], row["rejected"]) == (new[0].text, new[1].text)
+    assert row["from"]["rewritten"] == "rules"
+    assert facts([row])["rewritten"] == 1
+
+    (row,) = pairs_of_rewritten([right, wrong], kept=new[:1], by_rules=new[:1])
+    for side, word in (("chosen", "one"), ("rejected", "two")):
+        assert row[side].startswith(f"<think>\n{THOUGHT}, {word} times {word}.\n</think>")
+        assert row[side].endswith(f"<answer>The sum is {word}.</answer>")
+    assert "rewritten" not in row["from"]
+
+
+def test_a_model_that_rewrote_the_right_answer_has_not_rewritten_the_wrong_one():
+    right, wrong = sample("a", 0, True), sample("a", 1, False)
+    by_model, by_rules = rewritten(right, "model"), [rewritten(right), rewritten(wrong)]
+    (row,) = pairs_of_rewritten([right, wrong], kept=[by_model], by_rules=by_rules)
+    assert (row["chosen"], row["rejected"]) == (by_rules[0].text, by_rules[1].text)
+    (row,) = pairs_of_rewritten([right, wrong], kept=[by_model], by_rules=by_rules[1:])
+    assert row["chosen"].endswith("<answer>The sum is one.</answer>")
+    assert row["rejected"].endswith("<answer>The sum is two.</answer>")
+
+
+def test_wrong_answers_that_could_be_rewritten_come_first():
+    right = [sample("a", number, True) for number in (5, 6, 7)]
+    wrong = [
+        sample("a", 1, False, text="four"),
+        sample("a", 2, False),
+        sample("a", 3, False, text="<think>and so", stopped="length"),
+    ]
+    new = [rewritten(one) for one in (*right, wrong[1])]
+    rows = pairs_of_rewritten([*wrong, *right], kept=new[:3], by_rules=new)
+    assert [row["from"]["rejected"] for row in rows] == [2, 1, 3]
+    assert ["rewritten" in row["from"] for row in rows] == [True, False, False]
 
 
 def test_they_are_read_as_preferences(tmp_path):

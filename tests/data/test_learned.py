@@ -6,7 +6,9 @@ import pytest
 
 from aha.config import DataConfig
 from aha.data import learned
+from aha.data.overlap import Index
 from aha.errors import ConfigError, DataError
+from aha.records import Prompt
 
 CONFIG = DataConfig(template="chat")
 
@@ -79,3 +81,27 @@ def test_what_cannot_be(sources):
     same = [f"{sources[0]}?weight=1", f"{sources[0]}?weight=1&domain=area"]
     with pytest.raises(DataError, match="no dialogue that an earlier source has not"):
         learned.load(same, config=CONFIG, seed=0)
+
+
+def test_what_shares_text_with_a_held_out_problem_is_left_out(sources):
+    """Here a whole question; every turn but a system message is looked at."""
+    held = [Prompt(id="h", question="sum 3", gold="3"), Prompt(id="g", question="tea 4", gold="4")]
+    index = Index(held, 10, solutions=True)
+    made = learned.load(list(sources), config=CONFIG, seed=0, index=index)
+    assert len(made.dialogues) == 48
+    assert [(name, hit[:2]) for name, hit in made.contaminated] == [
+        ("dialogues-4", (0, "same")), ("dialogues-5", (1, "same")),
+    ]  # fmt: skip
+    assert {name: said["there"] for name, said in made.sources.items()} == {
+        "rejection/dialogues.jsonl": 39,
+        "talk/dialogues.jsonl": 9,
+    }
+
+
+def test_why_nothing_is_checked():
+    off = learned.held_out(DataConfig(overlap_words=0))
+    assert off.facts([]) == {"not_checked": "data.overlap_words = 0"}
+    assert off.line([]) == "not checked against held-out problems: data.overlap_words = 0"
+    on = learned.held_out(DataConfig(train="arithmetic", heldout="arithmetic?n=5"))
+    assert on.facts([]) == {"problems": 5, "words": 10, "dropped": 0, "why": {}, "first": []}
+    assert on.line([]).endswith("5 held-out problems: no dialogue shares text with one")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aha.config import DataConfig
 from aha.data import overlap, sources
-from aha.data.overlap import Overlap, find, tokens
+from aha.data.overlap import Index, Overlap, find, tokens
 from aha.records import Prompt
 
 STAMPS = "Bella bought stamps at the post office. Some of the stamps had a snowflake design."
@@ -194,3 +194,70 @@ def test_puzzles_that_a_program_made_are_compared_whole():
         [Prompt(id=p.id, question=p.question, gold="1") for p in some] for some in (train, heldout)
     ]
     assert pairs(*as_texts) == [(0, 0, "ngram"), (1, 0, "same")]
+
+
+SOLVED = "Since every side is doubled, the area of the new square grows by a factor of four"
+
+
+def solved(text=SOLVED, column="solution", **more):
+    return Prompt(
+        id="h", question="How does the area grow?", gold="4", columns={column: text}, **more
+    )
+
+
+def runs(heldout, text, n=10):
+    return Index(heldout, n, solutions=True).runs(tokens(text))
+
+
+@pytest.mark.parametrize("column", ["solution", "answer", "rationale", "worked_solution"])
+def test_reference_solutions_count_where_they_are_asked_for(column):
+    [(place, shared)] = runs([solved(column=column)], f"Well: {SOLVED.lower()}!")
+    assert (place, shared) == (0, " ".join(tokens(SOLVED)))
+    assert find(prompts(SOLVED), [solved(column=column)]) == []  # of questions only
+    assert runs([solved(column="note")], SOLVED) == []
+
+
+def test_a_gold_that_is_a_text_is_a_solution():
+    long = Prompt(id="h", question="Why?", gold=SOLVED, kind="exact")
+    assert [place for place, _ in runs([long], SOLVED)] == [0]
+
+
+def test_signs_alone_prove_nothing_in_a_solution():
+    """Two short sums are ten signs; 4,543 of GSM8K's 7,473 training solutions would share some."""
+    sums = "5 * 2 = 10 10 + 5 = 15"
+    assert runs([solved(sums)], sums) == []
+    [(_, shared)] = runs([solved(f"so each of them has {sums}")], f"so each of them has {sums}")
+    assert shared.startswith("so each of them has 5 * 2 =")
+
+
+def test_a_phrase_of_three_solutions_is_one_of_the_trade():
+    held = [
+        Prompt(id=f"{n}", question=f"Square {n}?", gold="4", columns={"solution": SOLVED})
+        for n in range(3)
+    ]
+    assert len(runs(held[:2], SOLVED)) == 2
+    assert runs(held, SOLVED) == []
+
+
+def test_what_programs_made_has_no_solution_to_share():
+    """Every training program of such a task shares lines with a held-out one."""
+    task = sources.load("functions?n=1", split="heldout", config=DataConfig()).prompts
+    [text] = [task[0].columns["solution"]]
+    assert runs(task, text * 3) == []
+    assert runs([solved(kind="knights")], SOLVED) == []
+
+
+def test_copies_of_a_problem_keep_their_own_solutions():
+    held = [solved(), solved("Another way to see it is to draw both of the squares and count")]
+    assert [place for place, _ in runs(held, held[1].columns["solution"])] == [0, 1]
+
+
+def test_solutions_of_held_out_rows_are_kept(tmp_path):
+    """GSM8K's answer is a worked solution of which only the last number becomes the gold."""
+    path = tmp_path / "held.jsonl"
+    path.write_text(f'{{"question": "How?", "answer": "{SOLVED} #### 4"}}\n')
+    config = DataConfig(heldout=str(path))
+    [prompt] = sources.load(str(path), split="heldout", config=config).prompts
+    assert (prompt.gold, len(runs([prompt], SOLVED))) == ("4", 1)
+    [trained] = sources.load(str(path), split="train", config=config).prompts
+    assert dict(trained.columns) == {}

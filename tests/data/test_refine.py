@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aha.data.refine import Refined, Unfit, graded_by, refine_all, refined
+from aha.data.refine import (
+    Refined,
+    Unfit,
+    graded_by,
+    refine_all,
+    refine_wrong,
+    refined,
+    word_for_word,
+)
 from aha.data.refine_text import sentences, steps
 from aha.data.selecting import Rules, Sampled, select
 from aha.records import Grade, Prompt
@@ -295,3 +303,114 @@ def test_hostile_text_comes_to_an_end(piece):
     text = f"<think>{piece * 30_000}</think><answer>1</answer>"
     assert refined(text, "What?", "1", "en")
     assert refined(piece * 30_000, "What?", "1", "en")
+
+
+# -- what a judge approved ---------------------------------------------------------------------------------
+
+THINKING = "Sound needs air to travel. Sound needs air to travel. There is none in space."
+SENTENCE = "Space is silent because nothing carries the sound."
+
+
+@pytest.mark.parametrize(
+    "text, tag, summary",
+    [
+        (f"<think> {THINKING} </think> <answer> {SENTENCE} </answer>", "answer", SENTENCE),
+        (f"<think>\n{THINKING}\n</think>\n\n{SENTENCE}", "", SENTENCE),
+        (f"<think>{THINKING}</think> <answer>no air</answer>", "answer", "The answer is \\boxed{no air}."),
+        (f"{THINKING}\nThe answer is no air, as I said.", "answer", "The answer is no air, as I said."),
+        (f"<think>{THINKING}</think>\n\nOne.\n\nTwo.", "", "One.\n\nTwo."),
+    ],
+)  # fmt: skip
+def test_what_a_judge_read_stays_word_for_word(text, tag, summary):
+    found = word_for_word(text, "Why is space silent?", "en", answer_tag=tag)
+    assert found.summary == summary
+    assert found.thinking == "Sound needs air to travel. There is none in space."
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (f"<think> {THINKING} ", "format"),
+        ("No air.", "format"),
+        (f"<think> {THINKING} </think> <answer> </answer>", "answer_form"),
+        (f"{THINKING}\nSound needs air.", "answer_form"),  # which sentence is the answer?
+        (f"<think> {THINKING}\nUser: And? </think> <answer> {SENTENCE} </answer>", "another_turn"),
+        ("<think> <answer> </think> <answer> x. </answer>", "format"),
+        (f"<think> </think> <answer> {SENTENCE} </answer>", "empty_thinking"),
+        (f"<think> 没有空气。 </think> <answer> {SENTENCE} </answer>", "mixed_languages"),
+    ],
+)
+def test_what_a_judge_read_and_is_refused(text, reason):
+    found = word_for_word(text, "Why is space silent?", "en")
+    assert isinstance(found, Unfit)
+    assert found.reason == reason
+
+
+def of_judge(text, status="correct"):
+    """A judge takes the whole of what follows the thinking for the answer."""
+    prompt = Prompt(id="s", question="Why is space silent?", gold="No air.", kind="open", lang="en")
+    verdict = Grade(
+        status=status, score=float(status == "correct"), extracted=text.partition("</think>")[2]
+    )
+    return Sampled(prompt=prompt, sample=0, text=text, grade=verdict)
+
+
+def test_the_verdict_of_a_judge_is_kept_and_nobody_is_asked_again():
+    def never(cases):
+        raise AssertionError("graded again")
+
+    text = f"<think> {THINKING} </think> <answer> {SENTENCE} </answer>"
+    [one] = refine_all([of_judge(text)], never, by_judge=lambda one: True).samples
+    assert one.text.endswith(f"</think>\n\n{SENTENCE}")
+    assert (one.grade.status, one.rewritten) == ("correct", "rules")
+    [row] = select([one], Rules()).rows
+    assert row["response"] == one.text
+    [wrong] = refine_wrong([of_judge(text, "wrong")], never, by_judge=lambda one: True)
+    assert wrong.text == one.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=200), tag=st.sampled_from(["answer", ""]))
+def test_any_text_of_a_judge_is_kept_or_refused(text, tag):
+    for whole in (
+        text,
+        f"<think>{text}</think> {text}",
+        f"<think>x</think> <answer>{text}</answer>",
+    ):
+        found = word_for_word(whole, "?", "", answer_tag=tag)
+        if isinstance(found, Refined) and "\\boxed" not in found.summary:
+            assert found.summary in whole
+
+
+# -- wrong answers ----------------------------------------------------------------------------------------
+
+
+def wrong_sample(text, extracted, *, status="wrong", stopped="eos"):
+    prompt = Prompt(id="w", question="Find the value of 3 + 7 * 4.", gold="31", lang="en")
+    verdict = Grade(status=status, score=0.0, extracted=extracted, reason="differs")
+    return Sampled(prompt=prompt, sample=0, text=text, grade=verdict, stopped=stopped)
+
+
+def test_a_wrong_answer_gets_the_form_and_stays_wrong():
+    text = "<think> 7 * 4 = 24. Then 3 + 24 = 27. </think> <answer> 27 </answer>"
+    [one] = refine_wrong([wrong_sample(text, "27")], check)
+    thinking = "7 * 4 = 24. Then 3 + 24 = 27."  # its mistake stays where it was made
+    assert one.text.startswith(f"<think>\n{thinking}\n</think>\n\n")
+    assert one.text.endswith("The answer is \\boxed{27}.")
+    assert (one.grade.status, one.grade.reason, one.rewritten) == ("wrong", "differs", "rules")
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        wrong_sample("<think> 7 * 4 = 24. </think> <answer> 27 </answer>", None, status="unparsed"),
+        wrong_sample("<think> 7 * 4 = 24. </think> <answer> 27 </answer>", "27", stopped="length"),
+        wrong_sample("<think> 7 * 4 = 24. <answer> 27 </answer>", "27"),
+        wrong_sample("<think> 7 * 4 = 28, and 3. </think> <answer> 31 </answer>", "31"),
+        wrong_sample(DOUBT, "31", status="correct"),
+        wrong_sample("<think> 7 * 4 = 24. </think> <answer> 27 </answer>", "27", status="error"),
+    ],
+    ids=["no_answer", "cut", "no_form", "wrong_in_form_alone", "right", "no_verdict"],
+)
+def test_what_is_no_wrong_answer_in_readable_form(one):
+    assert refine_wrong([one], check) == []

@@ -167,6 +167,15 @@ def test_what_is_held_out_is_not_learned():
     assert detail.startswith("exam: natalia sold 48 clips in april")
 
 
+def test_a_held_out_solution_is_not_learned():
+    """DeepSeek-R1 v2 names evaluation questions and reference solutions."""
+    held = [prompt("h", "Clips?", columns={"solution": THINKING})]
+    found = select([sampled()], RULES, held)
+    assert found.decisions[0].reason == "contaminated"
+    assert found.decisions[0].detail.startswith("h: in april she sold 48 clips")
+    assert reasons([sampled()], Rules(overlap_words=0), held) == [""]
+
+
 def test_a_contaminated_sample_takes_no_place():
     exam = Prompt(id="exam", question=QUESTION, gold="72")
     fresh = prompt("p2", "What is 36 + 36?")

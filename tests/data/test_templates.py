@@ -2,6 +2,7 @@ import pytest
 import small_tokenizers as small
 
 from aha.config import DataConfig
+from aha.data.chat_templates import PLAIN
 from aha.data.templates import example, lint, load_template
 from aha.errors import ConfigError, DataError
 from aha.records import Prompt
@@ -295,3 +296,73 @@ def test_every_turn_of_a_dialogue_in_chat_style():
         assert ("Three and four" in tokenizer.decode(prompt)) is before
         assert "It is \\boxed{7}." in tokenizer.decode(prompt)
         assert "Three and four" in tokenizer.decode(answer)
+
+
+PLAIN_CONFIG = DataConfig(template="chat", answer_tag="", chat_template="plain")
+
+
+@pytest.mark.parametrize(
+    "tokenizer, begins",
+    [
+        (small.make(special=("<s>", "</s>"), bos="<s>", eos="</s>", adds_bos=True), "<s>"),
+        (small.make(), ""),
+        (small.make(small.DEEPSEEK), ""),  # in place of its own
+    ],
+)
+def test_a_tokenizer_without_template_gets_the_plain_one(tokenizer, begins):
+    template = load_template(PLAIN_CONFIG, tokenizer)
+    assert template.render(ask()).text == f"{begins}User: What is 3 + 4?\n\nAssistant:"
+    assert template.turn_end == tokenizer.eos_token_id
+    assert template.prefill == ""
+    assert not [said for said in lint(template, tokenizer) if "token" not in said]
+    assert tokenizer.chat_template == PLAIN  # what saves the tokenizer saves it
+    own = load_template(DataConfig(template="chat", answer_tag=""), tokenizer)
+    assert own.hash == template.hash
+
+
+def test_the_plain_template_trains_thinking_and_forgets_earlier_thinking():
+    tokenizer = small.make(special=("<s>", "</s>"), bos="<s>", eos="</s>")
+    template = load_template(PLAIN_CONFIG, tokenizer)
+    thought = "<think>\nx\n</think>\n\nA"
+    turns = [("system", "Be kind."), ("user", "a"), ("assistant", thought), ("user", "b")]
+    before, answer = example(template, turns, "<think>\ny\n</think>\n\nB")
+    assert tokenizer.decode(before) == (
+        "<s>Be kind.\n\nUser: a\n\nAssistant: A</s>\n\nUser: b\n\nAssistant:"
+    )
+    assert tokenizer.decode(answer) == " <think>\ny\n</think>\n\nB</s>"
+    messages = [{"role": role, "content": text} for role, text in turns]
+    messages.append({"role": "assistant", "content": "<think>\ny\n</think>\n\nB"})
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert whole == tokenizer.decode([*before, *answer])
+
+
+def test_a_chat_template_of_ones_own(tmp_path):
+    path = tmp_path / "mine.jinja"
+    path.write_text(small.QWEN)
+    tokenizer = small.make()
+    given = DataConfig(template="chat", chat_template=str(path))
+    assert load_template(given, tokenizer).hash == chat(small.QWEN)[0].hash
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("plane", r"did you mean 'plain'\? write plain, or the path"),
+        ("no/such.jinja", r"is no template and no file; write plain"),
+        ("nul\0", r"cannot read the chat template"),
+        (".", r"cannot read the chat template"),
+    ],
+)
+def test_chat_templates_that_are_not_there(name, said):
+    with pytest.raises(ConfigError, match=said):
+        load_template(DataConfig(template="chat", chat_template=name), small.make())
+
+
+def test_chat_templates_that_cannot_work(tmp_path):
+    with pytest.raises(ConfigError, match="and it has none"):
+        load_template(PLAIN_CONFIG, small.make(eos=None))
+    (tmp_path / "empty.jinja").write_text(" \n")
+    with pytest.raises(ConfigError, match="is empty"):
+        chat("x", chat_template=str(tmp_path / "empty.jinja"))
+    with pytest.raises(ValueError, match=r"template='chat' only, not with template='r1-zero'"):
+        DataConfig(chat_template="plain")

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aha.evals.measures import Measured, measured, sort_of
-from aha.evals.measures_numbers import by_language, compared, numbers
+from aha.evals.measures import NO_SUMMARY, Measured, Opinion, measured, refuses, sort_of
+from aha.evals.measures_numbers import (
+    by_language,
+    compared,
+    compared_by_judge,
+    compared_rewards,
+    numbers,
+    rewarded,
+)
 from aha.records import Prompt
 
 
@@ -101,6 +108,31 @@ def test_conversation_has_its_sort_its_score_and_refusals():
     assert not one("x", extracted="refused").refused
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("I’m sorry, but I can’t do that.", True),  # typographic apostrophes
+        ("\n\nI CANNOT HELP with this.", True),
+        ("对不起，我不能帮你。", True),
+        ("It rains because water rises.", False),
+        ("It rains. " * 40 + "I cannot help it.", False),  # a refusal says so at its beginning
+        ("", False),
+    ],
+)
+def test_phrases_of_refusal(text, is_one):
+    assert refuses(text) is is_one
+
+
+def test_an_open_prompt_has_no_verdict_and_all_of_its_style():
+    prompt = Prompt(id="p", question="Tell me about rain.", gold="", kind="open", lang="en")
+    facts = {"kind": "open", "status": "open", "extracted": None, "answer_tag": ""}
+    found = one("<think>It is wet.</think> I cannot help with rain.", prompt, **facts)
+    assert (found.sort, found.judged, found.refusal, found.form) == ("open", False, True, True)
+    # a phrase that the model only thinks of is no refusal, and thinking without an end is no answer
+    assert not one("<think>I cannot help?</think> It is wet.", prompt, **facts).refusal
+    assert not one("<think>I cannot help", prompt, **facts).refusal
+
+
 @settings(deadline=None)  # the language identifier is loaded with the first
 @given(st.text(max_size=300), st.text(max_size=40))
 def test_any_text_may_come_in(text, extracted):
@@ -130,6 +162,7 @@ def answer(problem="p", sample=0, **changed):
         "score": 1.0,
         "refused": False,
         "helped": False,
+        "refusal": False,
         "tokens": 10,
         "think_tokens": 8,
         "summary_tokens": 2,
@@ -253,3 +286,74 @@ def test_the_gain_is_paired():
     found = compared(before, after, seed=0)["gain"]
     assert found["value"] == pytest.approx(0.5)
     assert 0.3 < found["low"] < 0.5 < found["high"] < 0.7
+
+
+# -- prompts without a right answer ------------------------------------------------------------------------
+
+
+def test_open_prompts_are_neither_wrong_nor_failures_of_a_grader():
+    answers = [
+        answer("1", sort="open", judged=False, correct=False, unparsed=False, refusal=True),
+        answer("2", sort="open", judged=False, correct=False, unparsed=False),
+    ]
+    found = numbers(answers)
+    assert found["refusal_phrases"]["value"] == 0.5
+    assert found["form"]["value"] == 1.0
+    assert not {"pass_at_1", "helpful", "unparsed", "grader_failed"} & found.keys()
+    assert "refusal_phrases" not in numbers([answer()])
+    assert compared(answers, answers, seed=0) == {}
+
+
+def opinion(problem, sample, score, why=""):
+    return Opinion(problem=problem, sample=sample, score=score, why=why)
+
+
+def test_scores_of_a_reward_model():
+    found = rewarded([opinion("1", 0, -3.0), opinion("1", 1, 5.0), opinion("2", 0, None, "x")])
+    assert (found["reward"]["value"], found["reward"]["n"]) == (1.0, 2)
+    assert found["reward_none"]["value"] == pytest.approx(1 / 3)
+    assert rewarded([]) == {}
+
+
+def test_scores_are_compared_sample_by_sample():
+    """Of prompt 1 a win and a tie; of prompt 2 a loss, and a pair that nobody could score."""
+    before = [opinion("1", 0, 0.0), opinion("1", 1, 2.0), opinion("2", 0, 1.0)]
+    before += [opinion("2", 1, None, "too_long"), opinion("9", 0, 1.0)]
+    after = [opinion("1", 0, 1.0), opinion("1", 1, 2.0), opinion("2", 0, None, NO_SUMMARY)]
+    after += [opinion("2", 1, 3.0)]
+    found = compared_rewards(before, after, seed=0)["reward_win_rate"]
+    assert (found["value"], found["n"]) == (pytest.approx((0.75 + 0.0) / 2), 2)
+    none = [opinion("1", 0, None, NO_SUMMARY)]
+    assert compared_rewards(none, none, seed=0)["reward_win_rate"]["value"] == 0.5  # a tie
+    assert compared_rewards([], after, seed=0) == {}
+
+
+def test_marks_of_a_judge():
+    marks = [opinion("1", 0, 2.0), opinion("1", 1, 0.0), opinion("2", 0, -0.5)]
+    found = compared_by_judge([*marks, opinion("2", 1, None, "unparsed")], seed=0)
+    assert found["judge_win_rate"]["value"] == pytest.approx((0.75 + 0.0) / 2)
+    assert found["judge_score"]["value"] == pytest.approx((1.0 - 0.5) / 2)
+    assert found["judge_failed"]["value"] == 0.25
+    assert compared_by_judge([], seed=0) == {}
+
+
+@settings(deadline=None, max_examples=10)  # ten thousand resamples a time
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 3)),
+        st.tuples(st.none() | st.integers(-2, 2), st.none() | st.integers(-2, 2)),
+        min_size=1,
+    )
+)
+def test_two_reward_win_rates_of_a_pair_sum_to_one(scores):
+    """With the sides exchanged, whatever has no summary."""
+    sides = [
+        [opinion(p, s, both[side], "" if both[side] is not None else NO_SUMMARY)
+         for (p, s), both in scores.items()]
+        for side in (0, 1)
+    ]  # fmt: skip
+    a, b = (
+        compared_rewards(*order, seed=1)["reward_win_rate"]["value"]
+        for order in (sides, sides[::-1])
+    )
+    assert a + b == pytest.approx(1)

@@ -127,6 +127,54 @@ def evaluation(folder, step, p):
     (place / "result.json").write_text(json.dumps(result))
 
 
+def held_out_answer(problem, sample, **changed):
+    """A row of an evaluation, of measures or of a sampling stage; right when the sample number is even."""
+    right = sample % 2 == 0
+    row = {
+        "problem": problem,
+        "sample": sample,
+        "question": f"How much is {problem}?",
+        "gold": "1",
+        "kind": "math",
+        "lang": "en",
+        "domain": "sums",
+        "area": "math",
+        "prefill": "",
+        "response": f"<think>thought {problem}/{sample}</think><answer>{sample}</answer>",
+        "tokens": 5,
+        "stopped": "eos",
+        "status": "correct" if right else "wrong",
+        "score": float(right),
+        "extracted": str(sample),
+        "reason": "equal" if right else "wrong_value",
+        "correct": right,
+    }
+    return row | changed
+
+
+def measured(root, stage, source, rows, facts=()):
+    """Measured answers of a stage, or of a model that no stage made ("base", "sft_base")."""
+    place = root / "measures" / stage if stage.endswith("base") else root / stage / "measures"
+    lines(place / source / "samples.jsonl", rows)
+    lines(place / source / "answers.jsonl", facts)
+
+
+def sampled(root, stage, rows, *, data=None, kept=()):
+    """A sampling stage; `kept`: (problem, sample, what rewrote it)."""
+    folder = root / stage
+    lines(folder / "eval" / "samples.jsonl", rows)
+    (folder / "fingerprint.json").write_text("{}")
+    if data is not None:
+        (folder / "data.json").write_text(json.dumps(data))
+        lines(
+            folder / "dialogues.jsonl",
+            [
+                {"id": f"{problem}/{k}", "from": {"sample": k} | ({"rewritten": by} if by else {})}
+                for problem, k, by in kept
+            ],
+        )
+
+
 def run_folder(root, *, steps=4, recipe=RECIPE, rewards=0.5):
     """A finished R1-Zero run of `steps` steps, two questions of two answers each, two alerts."""
     stage = root / "zero"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aha.errors import RunError
 from aha.report.page import report
+from aha.report.page.asked import ENOUGH
 from aha.report.page.html import MOST_BYTES
 
 
@@ -197,8 +198,13 @@ def test_stages_of_other_kinds_and_what_they_start_from(tmp_path):
 
 
 def test_a_hundred_thousand_rollouts_fit(tmp_path):
-    """Every number counts, the page stays below 10 MB, and it says what it has left out."""
-    root = page_runs.run_folder(tmp_path / "long", steps=1)
+    """Every number counts, the page stays below 10 MB, and it says what it has left out.
+
+    So with fifteen measured stages and one that samples beside them.
+    """
+    tables = "".join(f'[stage.s{i}]\nkind = "sft"\n' for i in range(15))
+    recipe = page_runs.RECIPE + tables + '[stage.drawn]\nkind = "sample"\n'
+    root = page_runs.run_folder(tmp_path / "long", steps=1, recipe=recipe)
     words = "<think>" + "the sum of 12 & 30 is <42> \u4e8c " * 24 + "</think>"
     rows = []
     for step in range(1, 392):
@@ -209,13 +215,24 @@ def test_a_hundred_thousand_rollouts_fit(tmp_path):
         page_runs.write_step(root / "zero", step, group, advantages=False)
         rows.append(page_runs.metrics(step))
     page_runs.lines(root / "zero" / "metrics.jsonl", rows)
+    asked = [
+        page_runs.held_out_answer(f"p{i // 8}", i % 8, response=words + f"{i}") for i in range(1024)
+    ]
+    for stage in ["base", *(f"s{i}" for i in range(15))]:
+        page_runs.measured(root, stage, "sums", asked[:512])
+        page_runs.measured(root, stage, "more", asked[512:])
+    page_runs.sampled(root, "drawn", [row for _ in range(4) for row in asked])
     page = page_of(tmp_path, root)
     assert 2_000_000 < len(page.encode()) <= MOST_BYTES
     said = visible(page)
     assert "answers sampled 100,096" in said
     assert "of 100,096 answers are here with their text" in said
-    groups = embedded(page)["runs"][0]["stages"][0]["groups"]
-    steps = {group["step"] for group in groups if group["split"] == "training"}
+    stages = {one["name"]: one["groups"] for one in embedded(page)["runs"][0]["stages"]}
+    read = {name: [(g["split"], g["id"]) for g in stages[name]] for name in ("base", "s0", "s14")}
+    assert read["base"] == read["s0"] == read["s14"]  # the same questions of every model
+    assert len(read["base"]) >= 2 * ENOUGH
+    assert len(stages["drawn"]) >= ENOUGH
+    steps = {group["step"] for group in stages["zero"] if group["split"] == "training"}
     assert {1, 2, 390, 391} <= steps
     assert len(steps) >= 40
     chart = page[page.index("<b>Entropy") :]

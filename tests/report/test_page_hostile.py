@@ -70,6 +70,7 @@ def hostile_run(root):
                 )
             )  # fmt: skip
     page_runs.write_step(stage, 1, groups, advantages=False)
+    asked_and_sampled(root)
     named = {f"reward/{bad}/mean": 0.5 for bad in CORPUS.values()} | {ALL: 1.0}
     page_runs.lines(stage / "metrics.jsonl", [page_runs.metrics(1, **named)])
     alert = {
@@ -88,7 +89,6 @@ def hostile_run(root):
             {"event": "ended", "error": ALL},
         ],
     )
-    (stage / "data.json").write_text(json.dumps({ALL: ALL, "first": list(CORPUS.values())}))
     (stage / "resolved.json").write_text(json.dumps({ALL: ALL}))
     (stage / "eval" / "step_000002" / "result.json").write_text(
         json.dumps({"numbers": {}, "by": {"domain": {ALL: {"pass_at_1": 0.5}, "b": {}}}})
@@ -101,6 +101,52 @@ def hostile_run(root):
         "utf-8",
     )
     return root
+
+
+def asked_and_sampled(root):
+    """Measured answers, those of a sampling stage and stored ones, with the corpus in every field."""
+    rows, kept = [], []
+    for name, bad in CORPUS.items():
+        for sample in range(3):
+            rows.append(
+                page_runs.held_out_answer(
+                    f"{name} {bad}", sample, question=bad, gold=bad, kind=bad, lang=bad, domain=bad,
+                    area=bad, prefill=bad, response=f"<think>{bad}</think>{bad}", extracted=bad, reason=bad,
+                    stopped=bad, status=("correct", "open", bad)[sample],
+                )
+            )  # fmt: skip
+        kept.append((f"{name} {bad}", 0, bad))
+    said = {"form": False, "language": 0.5, "reflection": 3, "vote": ALL, "judged": False, ALL: ALL}
+    facts = [{"problem": row["problem"], "sample": row["sample"]} | said for row in rows]
+    for model in ("base", "zero"):
+        for source in ("sums", CORPUS["image"], CORPUS["bidi"]):
+            page_runs.measured(root, model, source, rows, facts)
+    examples = [
+        {"prompt": row["problem"], "sample": 1, "detail": row["question"], "text": row["response"]}
+        for row in rows
+    ]
+    data = {
+        "examples": {bad: examples[3 * at :][:1] for at, bad in enumerate(CORPUS.values())},
+        "dropped": {"not_correct": 3, **dict.fromkeys(CORPUS.values(), 1)},
+        "refined": {"examples": {ALL: [{"sample": f"{ALL}/1", "detail": ALL}]}, "unfit": ALL},
+        ALL: ALL,
+        "first": list(CORPUS.values()),
+    }
+    page_runs.sampled(root, "zero", rows, data=data, kept=kept)
+    sampler = {"stage": ALL, "answers": ALL, "temperature": ALL, "same_template": ALL}
+    (root / "zero" / "mismatch.json").write_text(
+        json.dumps(
+            {
+                "answers": ALL,
+                "measured": 3,
+                "not_measured": {ALL: ALL},
+                "clip": ALL,
+                "samplers": [sampler, ALL],
+                "start": {"mean_log_ratio": 0.5, "ess_share": ALL, ALL: ALL},
+                "end": ALL,
+            }
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +187,7 @@ def test_markup_is_that_of_a_harmless_run(page, tmp_path):
     report([root], tmp_path / "report.html")
     good = parsed((tmp_path / "report.html").read_text("utf-8"))
     bad = parsed(page.read_text("utf-8"))
-    assert bad.names <= good.names | {"br"}
+    assert bad.names <= good.names | {"br", "h4"}
     assert bad.attributes <= good.attributes
     assert (bad.scripts, bad.comments) == (good.scripts, good.comments) == (2, 0)
 
@@ -160,10 +206,23 @@ def test_the_data_block_ends_where_it_should(page):
         r'<script type="application/json" id="found">(.*?)</script>', page.read_text(), re.S
     )
     assert "<" not in block[1]
-    groups = json.loads(block[1])["runs"][0]["stages"][0]["groups"]
-    questions = {group["question"] for group in groups}
-    assert CORPUS["end of script"] in questions  # word for word, as text
-    assert CORPUS["json"] in questions
+    stages = json.loads(block[1])["runs"][0]["stages"]
+    groups = {stage["name"]: stage["groups"] for stage in stages}
+    for split in ("training", "measured: sums", "sampled"):
+        questions = {group["question"] for group in groups["zero"] if group["split"] == split}
+        assert CORPUS["end of script"] in questions  # word for word, as text
+        assert CORPUS["json"] in questions
+    assert CORPUS["script"] in {group["question"] for group in groups["base"]}
+    fates = {
+        a.get("fate_why", "")
+        for g in groups["zero"]
+        if g["split"] == "sampled"
+        for a in g["answers"]
+    }
+    assert f"rewritten by {CORPUS['script']}" in fates
+    assert (
+        f"{CORPUS['script']}, {CORPUS['script']}" in fates
+    )  # dropped: its reason and more about it
 
 
 def test_links_go_to_places_in_the_page(page):
@@ -231,7 +290,14 @@ def test_the_corpus_runs_in_a_page_that_does_not_escape(tmp_path):
 @pytest.mark.slow
 @browser
 @pytest.mark.parametrize(
-    "place", ["", "#run=0&stage=zero&step=1&split=training", f"#text={CORPUS['image']}&step=1"]
+    "place",
+    [
+        "",
+        "#run=0&stage=zero&step=1&split=training",
+        f"#text={CORPUS['image']}&step=1",
+        f"#stage=base&split=measured: {CORPUS['image']}",
+        "#run=0&stage=zero&split=sampled&status=dropped",
+    ],
 )
 def test_the_corpus_does_not_run_in_the_report(page, place):
     dom, complaints = browsed(page, place)
@@ -247,8 +313,10 @@ def test_the_corpus_does_not_run_in_the_report(page, place):
 @pytest.mark.slow
 @browser
 def test_every_answer_of_the_corpus_is_shown_as_text(page):
-    for name in ("script", "end of script", "image", "template", "comment"):
-        dom, _ = browsed(page, f"#run=0&stage=zero&step=1&text={name}%20")
+    places = ["step=1", "step=1", "split=measured: sums", "split=sampled", "step=1"]
+    names = ("script", "end of script", "image", "template", "comment")
+    for name, place in zip(names, places, strict=True):
+        dom, _ = browsed(page, f"#run=0&stage=zero&{place}&text={name}%20")
         shown = re.search(r'<p class="question" dir="auto">(.*?)</p>', dom, re.S)[1]
         assert html.unescape(re.sub("</?mark>", "", shown)) == CORPUS[name], name
 

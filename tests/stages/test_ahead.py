@@ -3,6 +3,8 @@
 import pytest
 from test_planning import data, every_kind, files_of, models  # noqa: F401
 
+from aha import files
+from aha.config import RewardModelConfig
 from aha.errors import ConfigError, DataError, DoesNotFit, ModelError
 from aha.stages import ahead, dag, doctor, launch
 
@@ -85,3 +87,48 @@ def test_broken_rows_are_not_judged_by_the_first_ones(models, data, tmp_path):  
         every_kind(models[0], data), "keep", data={"train": str(tmp_path / "rows.jsonl")}
     )
     assert wrong(made) == {}
+
+
+def test_what_no_stage_makes_is_refused(models, data):  # noqa: F811
+    made = every_kind(models[0], data)
+    wrong_kinds = (
+        ("learn", {"start": "stage:keep"}, "learn: start .* kind sample"),
+        ("learn", {"train": "stage:helpful"}, "learn: train .* kind reward_model.* stages that do: zero"),
+        ("helpful", {"train": "stage:learn"}, "helpful: train .* kind sft"),
+        ("last", {"reward_models": {"helpful": RewardModelConfig(path="stage:learn")}}, "reward_models"),
+        ("keep", {"data": {"train": "stage:learn"}}, "keep: data .* problems"),
+    )  # fmt: skip
+    for stage, changes, said in wrong_kinds:
+        with pytest.raises(ConfigError, match=said):
+            dag.graph(with_stage(made, stage, **changes))
+
+
+def test_long_examples_at_the_head_of_a_file_are_no_reason(models, data, tmp_path):  # noqa: F811
+    rows = [{"question": "q?", "response": "y" * 400} for _ in range(250)]
+    rows += [{"question": f"q{i}?", "response": f"<think>\na\n</think>\n\n{i}"} for i in range(9)]
+    files.write_jsonl(tmp_path / "sorted.jsonl", rows)
+    made = with_stage(every_kind(models[0], data), "learn", train=str(tmp_path / "sorted.jsonl"))
+    assert wrong(made) == {}
+
+
+def test_dialogues_that_a_stage_is_still_to_write_are_waited_for(models, data):  # noqa: F811
+    made = with_stage(every_kind(models[0], data), "keep", refine=False)
+    copy = made.stage["keep"].model_copy(update={"start": "", "written": "stage:keep"})
+    made = made.model_copy(update={"stage": {**made.stage, "copied": copy}})
+    assert wrong(made) == {}
+
+
+def test_nothing_is_set_aside_for_a_recipe_that_cannot_run(models, data, tmp_path):  # noqa: F811
+    made = every_kind(models[0], data)
+    asked = made.data.model_copy(update={"max_prompt_tokens": 64})
+    made = made.model_copy(update={"run_dir": str(tmp_path), "stage": {}, "data": asked})
+    root = tmp_path / made.name
+    launch.run(made, root)
+    changed = made.model_copy(
+        update={"data": made.data.model_copy(update={"train": "nowhere.jsonl"})}
+    )
+    for how in ({"rerun": True}, {"redo": ["zero"], "rerun": True}):
+        with pytest.raises(DataError, match="nowhere"):
+            launch.run(changed, root, **how)
+    assert [path.name for path in root.glob("zero*")] == ["zero"]
+    assert dag.status(dag.graph(made)[0], root) == "done"

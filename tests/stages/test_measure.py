@@ -269,6 +269,45 @@ def test_a_stage_is_not_called_as_the_base_is(place, tmp_path):
         measure.subjects(config.resolve(raw))
 
 
+def student(place, run_dir, **stages):
+    """A recipe with a stage that starts from a model of its own."""
+    raw = recipe(place, run_dir).model_dump()
+    first = raw["stage"]["first"]
+    alone = first | {"start": "", "model": {"path": "small"}}
+    raw["stage"] |= {"student": alone} | {name: first | more for name, more in stages.items()}
+    return config.resolve(raw)
+
+
+def test_a_student_is_compared_with_the_student_before_it_learned(place, tmp_path):
+    """However near a stage of another model is through the data; and not with the recipe's base."""
+    taught = student(place, tmp_path, more={"start": "stage:student"}, twin={"start": "small"})
+    before = {one.name: one.before for one in measure.subjects(taught)}
+    assert before == {
+        "base": "",
+        "first": "base",
+        "second": "first",
+        "student_base": "",  # named after the first that starts from it
+        "student": "student_base",
+        "more": "student",
+        "twin": "student_base",
+    }
+    one = next(one for one in measure.subjects(taught) if one.name == "student_base")
+    assert (one.model, one.after) == ("small", "student")
+    assert one.folder.as_posix() == "measures/student_base"
+
+
+def test_a_model_is_a_base_where_only_its_grandchild_is_measured(place, tmp_path):
+    raw = student(place, tmp_path, more={"start": "stage:student"}).model_dump()
+    raw["measures"]["stages"] = ["more"]
+    before = [(one.name, one.before) for one in measure.subjects(config.resolve(raw))]
+    assert before == [("base", ""), ("student_base", ""), ("more", "student_base")]
+
+
+def test_a_stage_is_not_called_as_the_base_of_another(place, tmp_path):
+    with pytest.raises(ConfigError, match="a stage is called 'student_base'"):
+        measure.subjects(student(place, tmp_path, student_base={"start": ""}))
+
+
 @pytest.mark.parametrize(
     ("heldout", "why"),
     [

@@ -1,7 +1,7 @@
 """The text of chosen answers as the page has it: thinking apart, harmless, without the middle of a long one.
 
 Second pass over the rollout files of a stage (rollouts.py: the first), and held-out answers: the same
-problems of the first, the best and the last evaluation.
+problems of the first, the best and the last evaluation. Answers that belong to no step: asked.py.
 """
 
 from collections import defaultdict
@@ -19,6 +19,7 @@ from aha.report.page.rollouts import (
     Index,
     Place,
     groups_of,
+    name_of,
     prompt_id,
     steps_in,
 )
@@ -47,7 +48,7 @@ def texts(
                     for i, row in enumerate(rows)
                 ]
                 place = Place(step, at)
-                out[place] = _group(rows, step, tags, paid, chosen.why[place])
+                out[place] = shown_group(rows, tags, chosen.why[place], step=step, advantages=paid)
             row_number += len(group)
     return out
 
@@ -71,27 +72,38 @@ def _advantages(reader: Reader, path: Path) -> dict[tuple[int, str, int | None],
     }
 
 
-def _group(
+def shown_group(
     rows: Sequence[Mapping[str, Any]],
-    step: int,
     tags: tuple[str, str],
-    advantages: Sequence[float | None],
     why: Sequence[str],
+    *,
+    step: int | None = None,
+    advantages: Sequence[float | None] = (),
+    more: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
+    """All answers to one question, as the page has them.
+
+    Args:
+        tags: of the thinking and of the answer.
+        step: None for answers that belong to no step.
+        advantages, more: one for each row, or none; `more`: what else is known of an answer, harmless.
+    """
     first = rows[0]
-    return {
-        "step": step,
-        "id": _short(prompt_id(first) or string(first.get("problem"))),
+    paid = advantages or [None] * len(rows)
+    besides = more or [{}] * len(rows)
+    return ({} if step is None else {"step": step}) | {
+        "id": short(name_of(first)),
         "question": _cut(string(first.get("question"))),
-        "gold": _short(first.get("gold")),
-        "kind": _short(first.get("kind")),
-        "area": _short(first.get("area")),
-        "domain": _short(first.get("domain")),
-        "lang": _short(first.get("lang")),
-        "source": _short(first.get("source")),
+        "gold": short(first.get("gold")),
+        "kind": short(first.get("kind")),
+        "area": short(first.get("area")),
+        "domain": short(first.get("domain")),
+        "lang": short(first.get("lang")),
+        "source": short(first.get("source")),
         "why": list(why),
         "answers": [
-            _answer(row, tags, advantage) for row, advantage in zip(rows, advantages, strict=True)
+            {**_answer(row, tags, advantage), **known}
+            for row, advantage, known in zip(rows, paid, besides, strict=True)
         ],
     }
 
@@ -105,18 +117,18 @@ def _answer(
         "sample": whole(row.get("sample")),
         "think": _cut(think),
         "text": _cut(rest),
-        "status": _short(row.get("status")),
-        "extracted": None if row.get("extracted") is None else _short(row.get("extracted")),
-        "reason": _short(row.get("reason")),
+        "status": short(row.get("status")),
+        "extracted": None if row.get("extracted") is None else short(row.get("extracted")),
+        "reason": short(row.get("reason")),
         "tokens": whole(row.get("tokens")),
-        "stopped": _short(row.get("stopped")),
+        "stopped": short(row.get("stopped")),
     }
     hidden = len(text) - len(clean(text))
     if hidden:
         shown["hidden"] = hidden
     if "reward" in row:
         parts = {
-            _short(name): value
+            short(name): value
             for name, raw in table(row.get("parts")).items()
             if (value := number(raw)) is not None
         }
@@ -142,7 +154,8 @@ def _cut(text: str) -> str:
     return clean(text)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Harmless text on one line, cut where it is long."""
     text = clean(string(value)[: SHORT + 1], lines=False)
     return text if len(text) <= SHORT else text[:SHORT] + "…"
 
@@ -167,20 +180,25 @@ def evaluations(reader: Reader, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def shown_results(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first, the last and the best evaluation."""
+    if not results:
+        return []
+    best = max(results, key=lambda r: number(r["numbers"].get("pass_at_1")) or 0.0)
+    return list({r["step"]: r for r in (results[0], results[-1], best)}.values())
+
+
 def evaluation_texts(
     reader: Reader,
     folder: Path,
     results: Sequence[Mapping[str, Any]],
     tags: tuple[str, str],
 ) -> Iterator[dict[str, Any]]:
-    """Held-out groups of the first, the last and the best evaluation, the same problems of each."""
-    if not results:
-        return
-    best = max(results, key=lambda r: number(r["numbers"].get("pass_at_1")) or 0.0)
-    for result in {r["step"]: r for r in (results[0], results[-1], best)}.values():
+    """Held-out groups of the evaluations that are shown, the same problems of each."""
+    for result in shown_results(results):
         rows = reader.sized_rows(folder / result["folder"] / "samples.jsonl")
         for count, group in enumerate(groups_of(rows)):
             if count == EVAL_PROBLEMS:
                 break
             answers = [row for row, _ in group]
-            yield _group(answers, result["step"], tags, [None] * len(answers), ["held out"])
+            yield shown_group(answers, tags, ["held out"], step=result["step"])

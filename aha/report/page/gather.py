@@ -3,31 +3,33 @@
     {"name", "folder", "recipe", "recipe_text", "env", "events", "alerts", "state", "ended", "times", "notes",
      "measured": [measures.Column],
      "stages": [{"name", "kind", "parents", "depth", "state", "done", "rows", "steps", "by", "counts",
-                 "evals", "facts", "resolved", "chosen", "groups"}]}
+                 "evals", "facts", "mismatch", "resolved", "chosen", "groups"}],
+     "bases": {name: [groups]}, "asked": {"measured", "sampled"}}
 
-`rows` are those of metrics.jsonl, one a step, finite numbers only; `groups` the answers with text.
+`rows` are those of metrics.jsonl, one a step, finite numbers only; `groups` the answers with text, `bases`
+those of measured models that no stage made, `asked` what is shown of answers that belong to no step.
 Works on what is there: a run killed at any point has less of it.
 
 Holds not: HTML, drawing, judging what the numbers mean.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aha.errors import RunError
-from aha.report.page import answers, measures, rollouts
-from aha.report.page.escape import embedded
+from aha.report.page import measures
+from aha.report.page.chosen import OfStage, texts
 from aha.report.page.lineage import Stage, stages
-from aha.report.page.read import Reader, number, string, table, whole
+from aha.report.page.read import Reader, number, string, whole
 
 RECIPE = "recipe.toml"
 MOST_EVENTS = 2000
 """Events that are kept: the first and the last half of them."""
 FACTS_LEFT_OUT = (
     *("fingerprint.json", "resolved.json", "summary.json", "manifest.json"),
-    *("cost.json", "lineage.json"),
+    *("cost.json", "lineage.json", "mismatch.json"),
 )
 MOST_FACTS = 256_000
 """Bytes of a JSON file of facts; a larger one is data, not facts."""
@@ -53,9 +55,11 @@ def gather(root: Path, budget: int) -> dict[str, Any]:
     if aside:
         reader.notes.append(f"set aside, not shown: {', '.join(aside)}")
     alerts = _alerts(events)
-    sampled = [node.name for node in nodes if (root / node.name / "rollouts").is_dir()]
-    each = budget // max(1, len(sampled))
-    found = [_stage(reader, node, recipe, alerts, each) for node in nodes]
+    alerted = [
+        (one["stage"], one["step"], prompt) for one in alerts for prompt, _ in one["samples"]
+    ]
+    shown = texts(reader, nodes, recipe, alerted, budget)
+    found = [_stage(reader, node, shown.stages[node.name]) for node in nodes]
     times = [t for row in events if (t := number(row.get("time"))) is not None]
     times += [row["time"] for stage in found for row in stage["rows"] if row.get("time")]
     ended = [row for row in events if row.get("event") in ("attempt", "ended")]
@@ -74,6 +78,8 @@ def gather(root: Path, budget: int) -> dict[str, Any]:
         "times": [min(times), max(times)] if times else [],
         "stages": found,
         "measured": measures.read(reader, [node.name for node in nodes], root.name),
+        "bases": shown.bases,
+        "asked": shown.counts,
         "notes": reader.notes,
     }
 
@@ -117,30 +123,8 @@ def _thinned(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*events[:half], *events[-half:]]
 
 
-def _stage(
-    reader: Reader,
-    node: Stage,
-    recipe: Mapping[str, Any],
-    alerts: Sequence[Mapping[str, Any]],
-    budget: int,
-) -> dict[str, Any]:
-    folder = reader.root / node.name
-    data = {**table(recipe.get("data")), **table(node.config.get("data"))}
-    tags = (string(data.get("think_tag")) or "think", string(data.get("answer_tag", "answer")))
-    index = rollouts.index(reader, folder / "rollouts")
-    named = [
-        (alert["step"], prompt)
-        for alert in alerts
-        if alert["stage"] in ("", node.name)
-        for prompt, _ in alert["samples"]
-    ]
-    results = answers.evaluations(reader, folder / "eval")
-    asked = answers.evaluation_texts(reader, folder / "eval", results, tags)
-    held, used = _fitting(asked, budget // 4, "held out")
-    chosen = rollouts.choose(index, named, budget - used)
-    made = answers.texts(reader, index, chosen, tags)
-    inside = (made[place] for place in chosen.why if place in made)
-    shown, _ = _fitting(inside, budget - used, "training")
+def _stage(reader: Reader, node: Stage, of: OfStage) -> dict[str, Any]:
+    folder, index = reader.root / node.name, of.index
     done = reader.table(folder / "DONE")
     state = "done" if done else "unfinished" if (folder / "fingerprint.json").exists() else "new"
     return {
@@ -159,26 +143,13 @@ def _stage(
             "tokens": index.tokens,
             "statuses": dict(index.statuses),
         },
-        "evals": results,
+        "evals": of.results,
         "facts": _facts(reader, folder),
+        "mismatch": reader.table(folder / "mismatch.json"),
         "resolved": reader.table(folder / "resolved.json"),
-        "chosen": {"every": chosen.every, "each": chosen.each, "groups": len(index.places)},
-        "groups": shown + held,
+        "chosen": {"every": of.chosen.every, "each": of.chosen.each, "groups": len(index.places)},
+        "groups": of.groups,
     }
-
-
-def _fitting(
-    groups: Iterable[dict[str, Any]], budget: int, split: str
-) -> tuple[list[dict[str, Any]], int]:
-    """(groups in order of importance that fit the budget, bytes they take)."""
-    kept: list[dict[str, Any]] = []
-    used = 0
-    for group in groups:
-        size = len(embedded(group).encode())
-        if used + size <= budget:
-            used += size
-            kept.append({"split": split, **group})
-    return kept, used
 
 
 def _rows(reader: Reader, path: Path) -> list[dict[str, float]]:

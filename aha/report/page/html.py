@@ -21,6 +21,7 @@ from aha.report.page import draw, sections
 from aha.report.page.escape import embedded, text
 from aha.report.page.gather import gather
 from aha.report.page.lineage import Stage
+from aha.report.page.measures import BASE, base_of
 from aha.report.page.read import string
 from aha.report.page.sections import shortened, utc
 
@@ -173,13 +174,22 @@ def _data(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             {
                 "label": text_only(run["label"]),
                 "stages": [
-                    {"name": text_only(stage["name"]), "groups": stage["groups"]}
-                    for stage in run["stages"]
+                    {"name": text_only(name), "groups": groups} for name, groups in _answered(run)
                 ],
             }
             for run in runs
         ]
     }
+
+
+def _answered(run: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Models with their answers, in the order of the stages, each after the model that it starts from."""
+    bases = run["bases"]
+    yield from ((name, bases[name]) for name in (BASE,) if name in bases)
+    for stage in run["stages"]:
+        before = base_of(stage["name"])
+        yield from ((name, bases[name]) for name in (before,) if name in bases)
+        yield stage["name"], stage["groups"]
 
 
 def text_only(value: str) -> str:

@@ -19,13 +19,14 @@ from aha.report.page.read import Reader, number, string, table
 
 BASE = "base"
 """Name of the model that the recipe begins with, as a column."""
-BASE_FOLDER = Path("measures") / BASE
-"""In the run folder; a stage's is STAGE/measures."""
+BASES = Path("measures")
+"""Folder of it and of other models from elsewhere, in the run folder; a stage's is STAGE/measures."""
+BASE_FOLDER = BASES / BASE
 FILE = "measures.json"
 COST = "cost.json"
 ALL = "all"
 """Every source of problems together."""
-Unit = Literal["share", "tokens", "words", "count", "seconds"]
+Unit = Literal["share", "tokens", "words", "score", "count", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +75,24 @@ class Row:
 
 
 def read(reader: Reader, stages: Sequence[str], run: str = "") -> list[Column]:
-    """The measured models of a run: its base, then its stages as they are given."""
+    """The measured models of a run: its base, then its stages as they are given, each after a model from
+    elsewhere that it is the first to start from."""
     root, found = reader.root, []
-    places = [(BASE, root / BASE_FOLDER), *((name, root / name / "measures") for name in stages)]
-    for name, folder in places:
+    places: list[tuple[str, Path, Path | None]] = [(BASE, root / BASE_FOLDER, None)]
+    for name in stages:
+        places.append((base_of(name), root / BASES / base_of(name), None))
+        places.append((name, root / name / "measures", root / name / COST))
+    for name, folder, cost in places:
         measures = reader.table(folder / FILE)
         if measures:
-            spent = reader.table(folder.parent / COST) if folder != root / BASE_FOLDER else {}
+            spent = reader.table(cost) if cost else {}
             found.append(Column(run, string(measures.get("name")) or name, measures, spent))
     return found
+
+
+def base_of(stage: str) -> str:
+    """Name of the model from elsewhere that a stage is the first to start from, as a column."""
+    return f"{stage}_{BASE}"
 
 
 def beside(runs: Sequence[Sequence[Column]]) -> list[list[Column]]:
@@ -140,7 +150,20 @@ _TALK: tuple[tuple[str, str, Unit], ...] = (
     ("safe", "safe", "share"),
     ("refused where due", "refusals", "share"),
     ("over-refusal", "over_refusal", "share"),
+    ("refusal phrases", "refusal_phrases", "share"),
 )
+_OPINIONS: tuple[tuple[str, str, Unit], ...] = (
+    ("score of the reward model", "reward", "score"),
+    ("without a score", "reward_none", "share"),
+    ("win rate by the reward model", "reward_win_rate", "share"),
+    ("win rate by the judge", "judge_win_rate", "share"),
+    ("score of the judge", "judge_score", "score"),
+    ("judge without a verdict", "judge_failed", "share"),
+)
+_COMPARED = {"win_rate": 0.5, "reward_win_rate": 0.5, "judge_win_rate": 0.5, "judge_score": 0.0}
+"""Measures of a comparison: their value where there is no difference."""
+_WAITED = {"reward": "reward_model", "reward_win_rate": "reward_model", "judge_win_rate": "judge"}
+"""Cells that say that an opinion is waited for: whose."""
 _COST: tuple[tuple[str, str, Unit], ...] = (
     ("tokens sampled", "tokens_sampled", "count"),
     ("tokens trained", "tokens_trained", "count"),
@@ -173,8 +196,13 @@ def _rows(columns: Sequence[Column], brief: bool) -> Iterator[tuple[str, _Key, U
         yield f"no answer part found{PER_CENT}", (ALL, "unparsed", ""), "share"
         yield f"grader failed{PER_CENT}", (ALL, "grader_failed", ""), "share"
     for name in (name for name in names if name not in problems):
-        for label, measure, unit in _TALK:
-            yield f"{name}: {label}{PER_CENT}", (name, measure, ""), unit
+        for label, measure, unit in (*_TALK, *_OPINIONS):
+            if not brief or measure not in ("reward_none", "judge_failed"):
+                yield f"{name}: {label}{_sign(unit)}", (name, measure, ""), unit
+        # of prompts without a right answer there is more to say than opinions
+        if problems and not brief and _has(columns, name, "refusal_phrases"):
+            for label, measure, unit in _STYLE:
+                yield f"{name}: {label}{_sign(unit)}", (name, measure, ""), unit
     for label, measure, unit in _COST:
         yield label, ("", measure, ""), unit
 
@@ -202,7 +230,7 @@ def _k(columns: Sequence[Column], source: str, measure: str) -> int:
 def _cell(column: Sequence[Column], key: _Key, unit: Unit) -> Cell:
     found = [(one, it) for one in column if (it := _number(one, key))]
     if not found:
-        return Cell()
+        return next((Cell("waits", why) for one in column if (why := _waits(one, key))), Cell())
     values = [number(it.get("value")) or 0.0 for _, it in found]
     if len(values) == 1:
         one, it = found[0]
@@ -220,9 +248,20 @@ def _number(column: Column, key: _Key) -> Mapping[str, Any]:
     if not source:
         value = number(column.cost.get(measure))
         return {"value": value} if value else {}
-    if measure == "win_rate":
-        return table(table(column.source(source).get("compared")).get("win_rate"))
+    if measure in _COMPARED or measure == "judge_failed":
+        named = table(table(column.source(source).get("compared")).get(measure))
+        return named if number(named.get("value")) is not None else {}
     return column.number(source, measure, lang)
+
+
+def _waits(column: Column, key: _Key) -> str:
+    """Why an opinion that was asked for is not there yet; "" for every other cell."""
+    source, measure, _ = key
+    about = any(column.number(source, name) for name in ("refusal_phrases", "helpful"))
+    against = measure not in _COMPARED or column.measures.get("against")
+    if measure not in _WAITED or not about or not against:
+        return ""
+    return string(table(column.measures.get("waiting")).get(_WAITED[measure]))
 
 
 def _about(column: Column, it: Mapping[str, Any], key: _Key, unit: Unit) -> str:
@@ -243,7 +282,7 @@ def _about(column: Column, it: Mapping[str, Any], key: _Key, unit: Unit) -> str:
     if gain and against:
         low, value, high = (number(gain.get(end)) or 0.0 for end in ("low", "value", "high"))
         said.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] against {against}")
-    elif key[1] == "win_rate" and against:
+    elif key[1] in _COMPARED and against:
         said.append(f"against {against}")
     return "; ".join(said)
 
@@ -257,8 +296,8 @@ def _gain(column: Column, key: _Key) -> Mapping[str, Any]:
 
 def _differs(column: Column, it: Mapping[str, Any], key: _Key) -> bool:
     """The paired interval of the difference does not hold "no difference"."""
-    even = 0.5 if key[1] == "win_rate" else 0.0
-    judged = it if key[1] == "win_rate" else _gain(column, key)
+    even = _COMPARED.get(key[1], 0.0)
+    judged = it if key[1] in _COMPARED else _gain(column, key)
     low, high = number(judged.get("low")), number(judged.get("high"))
     return low is not None and high is not None and not low <= even <= high
 
@@ -302,6 +341,7 @@ _FORMS: dict[Unit, Callable[[float], str]] = {
     "share": _percent,
     "tokens": _tokens,
     "words": lambda value: f"{value:.2f}",
+    "score": lambda value: f"{value:.2f}",
     "count": _count,
     "seconds": _seconds,
 }

@@ -2,7 +2,8 @@
 // Everything shown is made of elements and text nodes: no text from a run is ever read as HTML.
 (() => {
   const LISTED = 300;
-  const SIGN = { correct: "✓", wrong: "✗", unparsed: "?", timeout: "⏱", error: "!" };
+  const SIGN = { correct: "✓", wrong: "✗", unparsed: "?", open: "○", timeout: "⏱", error: "!" };
+  const SIDE_BY_SIDE = 80;
 
   const make = (tag, name, ...inner) => {
     const found = document.createElement(tag);
@@ -76,10 +77,20 @@
   // -- answers -----------------------------------------------------------------------------------------------
   const found = JSON.parse(document.getElementById("found").textContent);
   const all = [];
-  found.runs.forEach((run, number) => run.stages.forEach((stage) => stage.groups.forEach((group) => {
-    all.push({ run: String(number), stage: stage.name, ...group });
+  found.runs.forEach((run, number) => run.stages.forEach((stage, at) => stage.groups.forEach((group) => {
+    all.push({ run: String(number), stage: stage.name, at, ...group });
   })));
-  all.sort((a, b) => a.run - b.run || (a.stage < b.stage ? -1 : a.stage > b.stage ? 1 : a.step - b.step));
+  const stepped = (group) => group.step !== undefined;
+  all.sort((a, b) => a.run - b.run || a.at - b.at || stepped(b) - stepped(a)
+    || (stepped(a) ? a.step - b.step : 0));
+  // the same question asked in the same place of other models, or at other steps
+  const sameKey = (group) => JSON.stringify([group.split, group.id, group.question]);
+  const same = new Map();
+  for (const group of all) {
+    const key = sameKey(group);
+    if (!same.has(key)) same.set(key, []);
+    same.get(key).push(group);
+  }
   const browser = document.getElementById("browser");
   if (!browser || !all.length) return;
   browser.hidden = false;
@@ -113,12 +124,13 @@
   const values = (of) => [...new Set(all.flatMap(of))].filter((value) => value !== "" && value !== undefined);
   const named = (of) => values(of).sort().map((value) => [value, value]);
   if (found.runs.length > 1) choice("run", "run", found.runs.map((run, i) => [String(i), run.label]));
-  choice("stage", "stage", named((g) => g.stage));
+  choice("stage", "stage", values((g) => g.stage).map((name) => [name, name]));
   choice("split", "asked in", named((g) => g.split));
   choice("step", "step", values((g) => g.step).sort((a, b) => a - b).map((s) => [String(s), String(s)]));
   choice("domain", "domain", named((g) => [g.area, g.domain]));
   choice("status", "verdict", [...Object.keys(SIGN).map((name) => [name, `${SIGN[name]} ${name}`]),
-    ["length", "cut at the cap"], ["hidden", "with hidden characters"]]);
+    ["length", "cut at the cap"], ["hidden", "with hidden characters"],
+    ...named((g) => g.answers.map((answer) => answer.fate)).filter(([fate]) => fate === "kept" || fate === "dropped")]);
   choice("why", "here because", named((g) => g.why));
   field("low", "reward from", "number", "least");
   field("high", "to", "number", "most");
@@ -133,6 +145,7 @@
   const help = make("div", "help");
   help.hidden = true;
   for (const [keys, what] of [["j k", "next, previous question"], ["n p", "next, previous step"],
+    ["l h", "the same question: next, previous model or step"],
     ["t", "unfold or fold all thinking"], ["/", "search"], ["Esc", "leave a field"], ["?", "these keys"]]) {
     help.append(...keys.split(" ").map((key) => make("kbd", "", key)), ` ${what}   `);
   }
@@ -142,12 +155,13 @@
 
   const fits = (answer) => {
     if (wanted.status === "length" ? answer.stopped !== "length" : wanted.status === "hidden" ? !answer.hidden
-      : wanted.status && answer.status !== wanted.status) return false;
+      : wanted.status && answer.status !== wanted.status && answer.fate !== wanted.status) return false;
     if (wanted.low !== "" && !(answer.reward >= Number(wanted.low))) return false;
     return wanted.high === "" || answer.reward <= Number(wanted.high);
   };
   const holds = (value) => Boolean(value) && value.toLowerCase().includes(wanted.text.toLowerCase());
-  const says = (answer) => [answer.think, answer.text, answer.extracted, answer.reason].some(holds);
+  const says = (answer) => [answer.think, answer.text, answer.extracted, answer.reason, answer.fate_why,
+    answer.measured].some(holds);
   const keep = (group) => {
     for (const key of ["run", "stage", "split"]) if (wanted[key] && group[key] !== wanted[key]) return false;
     if (wanted.step && String(group.step) !== wanted.step) return false;
@@ -161,13 +175,16 @@
     const query = new URLSearchParams();
     for (const [key, value] of Object.entries(wanted)) if (value !== "") query.set(key, value);
     if (current) {
-      for (const key of ["run", "stage", "split", "step", "id"]) query.set(key, String(current[key]));
+      for (const key of ["run", "stage", "split", "step", "id"]) {
+        if (current[key] !== undefined) query.set(key, String(current[key]));
+      }
     }
     try { history.replaceState(null, "", `#${query}`); } catch { /* a viewer without history */ }
     return `#${query}`;
   };
 
-  const changed = (id = "", quiet = false) => {
+  // `shown`: a group, or the id of one
+  const changed = (shown = "", quiet = false) => {
     for (const [key, control] of Object.entries(controls)) if (control.value !== wanted[key]) {
       control.value = wanted[key];
     }
@@ -175,21 +192,24 @@
     limit = LISTED;
     const answers = matching.reduce((sum, group) => sum + group.answers.length, 0);
     count.textContent = `${matching.length} questions with ${answers} answers`;
-    current = (id && matching.find((group) => group.id === id)) || matching[0] || null;
+    current = (shown && matching.find((group) => group === shown || group.id === shown)) || matching[0] || null;
     listed();
     show(quiet);
   };
 
+  const signs = (group) => group.answers.map((answer) => SIGN[answer.status] || "·").join("");
+  const right = (group) => group.judged === undefined ? "" : `${group.right} of ${group.judged} right`;
   const listed = () => {
     const at = matching.indexOf(current);
     while (at >= limit) limit += LISTED;
     list.replaceChildren(...matching.slice(0, limit).map((group) => {
-      const signs = group.answers.map((answer) => SIGN[answer.status] || "·").join("");
       const paid = group.answers.map((a) => a.reward).filter((r) => typeof r === "number");
-      const mean = paid.length ? `reward ${short(paid.reduce((a, b) => a + b, 0) / paid.length)}` : group.split;
+      const mean = paid.length ? `reward ${short(paid.reduce((a, b) => a + b, 0) / paid.length)}`
+        : right(group) || group.split;
+      const where = [wanted.stage ? "" : group.stage, stepped(group) ? `step ${group.step}` : group.split];
       const row = button("", () => { current = group; listed(); show(); });
-      row.append(make("span", "top", make("span", "", `step ${group.step}`), make("span", "", mean)),
-        make("span", "what", group.question || group.id), make("span", "signs", signs));
+      row.append(make("span", "top", make("span", "", where.filter(Boolean).join(" · ")), make("span", "", mean)),
+        make("span", "what", group.question || group.id), make("span", "signs", signs(group)));
       row.setAttribute("aria-current", String(group === current));
       return row;
     }));
@@ -228,6 +248,7 @@
     }
     if (answer.tokens !== undefined) head.append(make("span", "soft", `${answer.tokens} tokens`));
     if (answer.stopped === "length") head.append(make("span", "bad", "cut at the cap"));
+    if (answer.fate) head.append(make("span", answer.fate === "kept" ? "good" : "bad", answer.fate));
     if (answer.hidden) head.append(make("span", "bad", `${answer.hidden} hidden characters taken out`));
     box.append(head);
     if (answer.think) {
@@ -243,9 +264,28 @@
     fact("gold", group.gold || "–");
     if (answer.reason) fact("reason", answer.reason);
     const parts = Object.entries(answer.parts || {});
+    if (answer.fate_why) fact(answer.fate, answer.fate_why);
+    if (answer.measured) fact("measured", answer.measured);
     if (parts.length) fact("parts", parts.map(([name, value]) => `${name} ${short(value)}`).join(", "));
     box.append(facts);
     return box;
+  };
+
+  // what the other models, or the same one at other steps, made of the question that is shown
+  const besides = () => {
+    const others = same.get(sameKey(current));
+    if (others.length < 2) return null;
+    const at = others.indexOf(current);
+    const from = Math.max(0, Math.min(at - SIDE_BY_SIDE / 2, others.length - SIDE_BY_SIDE));
+    return make("div", "same", make("span", "soft", "the same question at"),
+      ...others.slice(from, from + SIDE_BY_SIDE).map((group) => {
+        const label = [found.runs.length > 1 ? found.runs[group.run].label : "", group.stage,
+          stepped(group) ? `step ${group.step}` : ""].filter(Boolean).join(" · ");
+        const row = button("", () => jump(group));
+        row.append(make("span", "", label), make("span", "signs", right(group) || signs(group)));
+        row.setAttribute("aria-current", String(group === current));
+        return row;
+      }));
   };
 
   const show = (quiet = false) => {
@@ -257,13 +297,16 @@
     const run = found.runs.length > 1 ? `${found.runs[current.run].label} · ` : "";
     const link = make("a", "", "link");
     if (!quiet) link.href = write();
-    const title = make("h3", "", `${run}${current.stage} · step ${current.step} · ${current.split} · ${current.id} `, link);
+    const place = [current.stage, stepped(current) ? `step ${current.step}` : "", current.split, current.id];
+    const title = make("h3", "", `${run}${place.filter(Boolean).join(" · ")} `, link);
     const tags = make("div", "");
     const { kind, area, domain, lang, source, why } = current;
-    for (const one of new Set([kind, area, domain, lang, source, ...why])) {
+    for (const one of new Set([kind, area, domain, lang, source, ...why, right(current)])) {
       if (one) tags.append(make("span", "tag", one));
     }
-    detail.replaceChildren(title, tags, marked("p", "question", current.question || ""),
+    const more = current.of > current.answers.length
+      ? make("p", "soft", `${current.answers.length} of its ${current.of} answers are in this page`) : null;
+    detail.replaceChildren(...[title, tags, besides(), marked("p", "question", current.question || ""), more].filter(Boolean),
       make("div", "answers", ...current.answers.map((answer) => card(answer, current))));
   };
 
@@ -274,9 +317,21 @@
     listed();
     show();
   };
+  const jump = (group) => {
+    const place = { run: found.runs.length > 1 ? group.run : "", stage: group.stage, split: group.split,
+      step: stepped(group) ? String(group.step) : "" };
+    for (const key of Object.keys(place)) if (wanted[key]) wanted[key] = place[key];
+    if (!keep(group)) wanted = { ...wide, ...place };
+    changed(group);
+  };
+  const beside = (by) => {
+    const others = current ? same.get(sameKey(current)) : [];
+    const next = others[others.indexOf(current) + by];
+    if (next) jump(next);
+  };
   const step = (by) => {
-    if (!current) return;
-    const steps = [...new Set(all.filter((g) => g.run === current.run && g.stage === current.stage
+    if (!current || !stepped(current)) return;
+    const steps = [...new Set(all.filter((g) => stepped(g) && g.run === current.run && g.stage === current.stage
       && (!wanted.split || g.split === wanted.split)).map((g) => g.step))].sort((a, b) => a - b);
     const next = steps[steps.indexOf(current.step) + by];
     if (next === undefined) return;
@@ -291,9 +346,12 @@
     if (found.runs.length < 2) wanted.run = "";
     let note = "";
     if (wanted.step) {
-      const there = all.filter((g) => (!wanted.run || g.run === wanted.run)
+      const there = all.filter((g) => stepped(g) && (!wanted.run || g.run === wanted.run)
         && (!wanted.stage || g.stage === wanted.stage) && (!wanted.split || g.split === wanted.split));
-      if (there.length && !there.some((g) => String(g.step) === wanted.step)) {
+      if (!there.length) {
+        note = "No answer of this stage that belongs to a step is in this page. ";
+        wanted.step = "";
+      } else if (!there.some((g) => String(g.step) === wanted.step)) {
         const asked = Number(wanted.step);
         const near = there.reduce((a, b) => Math.abs(b.step - asked) < Math.abs(a.step - asked) ? b : a).step;
         note = `No answer of step ${wanted.step} is in this page; these are of the nearest step. `;
@@ -314,6 +372,7 @@
     if (event.key === "Escape" && typing) event.target.blur();
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const acts = { j: () => move(1), k: () => move(-1), n: () => step(1), p: () => step(-1),
+      l: () => beside(1), h: () => beside(-1),
       t: () => { unfolded = !unfolded; show(); }, "?": () => { help.hidden = !help.hidden; },
       "/": () => controls.text.focus() };
     if (acts[event.key]) {

@@ -6,7 +6,7 @@ its place, its size and what was paid. Then groups are chosen, in this order, un
     alert     answers that an alert names
     paid      the ten groups with the best-paid answers, ten with the best-paid that are not right, ten with
               the worst-paid
-    ends      the groups of the first two and the last two steps
+    ends      the groups of the first two and the last two steps, the first ones of each first
     every     of every k-th step the first m groups: k and m the densest that fit (m halves first)
 
 The second pass, over the chosen ones, is in answers.py.
@@ -29,6 +29,10 @@ LONGEST = 6000
 """Characters of a thinking or of an answer that are kept: two thirds its beginning, the rest its end."""
 SHORT = 600
 """Characters of a gold answer, an extracted answer, a reason, an id."""
+ONLY_IN_FILES = 100
+"""Bytes of a line for what the page does not have."""
+SMALLEST = 150
+"""Bytes that an answer takes at least."""
 MOST_PAID = 10
 ENOUGH_STEPS = 40
 """Steps to browse through, before a step shows more than its first groups."""
@@ -76,7 +80,7 @@ def index(reader: Reader, folder: Path) -> Index:
         for groups, group in enumerate(groups_of(reader.sized_rows(path)), 1):
             place = Place(step, groups - 1)
             found.places.append(place)
-            found.sizes[place] = sum(min(size, 2 * LONGEST + 1500) for _, size in group)
+            found.sizes[place] = sum(sizes_of(group))
             found.ids[place] = prompt_id(group[0][0])[:SHORT]
             found.prompts.add(found.ids[place])
             paid: list[tuple[float, str]] = []
@@ -163,6 +167,16 @@ def groups_of(
         yield group
 
 
+def sizes_of(group: Sequence[tuple[Mapping[str, Any], int]]) -> list[int]:
+    """About how many bytes each answer to a question takes in the page, from the bytes of its line."""
+    first = group[0][0]
+    once = len(string(first.get("question"))) + len(string(first.get("gold")))
+    return [
+        max(SMALLEST, min(size, 2 * LONGEST + 1500) - ONLY_IN_FILES - (once if place else 0))
+        for place, (_, size) in enumerate(group)
+    ]
+
+
 def steps_in(folder: Path, suffix: str = "") -> list[tuple[int, Path]]:
     """(step, path) of the entries of a folder that are named by a step, in the order of the steps."""
     if not folder.is_dir():
@@ -200,8 +214,9 @@ def choose(found: Index, alerts: Sequence[tuple[int, str]], budget: int) -> Chos
         by_step[place.step].append(place)
     wanted += [
         ("first steps" if step in steps[:2] else "last steps", place)
+        for at in range(max((len(by_step[step]) for step in ends), default=0))
         for step in ends
-        for place in by_step[step]
+        for place in by_step[step][at : at + 1]
     ]
     ends_may = budget // 3  # huge first steps must not take it all
     for why, place in wanted:
@@ -236,3 +251,8 @@ def _every(found: Index, by_step: Mapping[int, Sequence[Place]], chosen: Chosen,
 
 def prompt_id(row: Mapping[str, Any]) -> str:
     return string(row.get("prompt_id"))
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """Id of the question: of a rollout its prompt's, of a held-out answer its problem's."""
+    return prompt_id(row) or string(row.get("problem"))

@@ -169,7 +169,7 @@ def _stage_curves(stage: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[
         return
     if len(run["stages"]) > 1:
         yield f"<h3>{text(stage['name'])}</h3>"
-    opens = stage["name"] if stage["groups"] else ""
+    opens = stage["name"] if any("step" in group for group in stage["groups"]) else ""
     yield '<div class="charts">'
     for chart in lines.charts(stage):
         yield draw.chart(chart, stage=opens)
@@ -205,18 +205,26 @@ def _compared(runs: Sequence[Mapping[str, Any]], name: str) -> Iterator[str]:
 
 def browser(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield '<section id="answers"><h2>Answers</h2>'
-    for run in runs:
-        for stage in run["stages"]:
-            if stage["chosen"]["groups"]:
-                yield f'<p class="soft">{text(_said(run, stage, len(runs) > 1))}</p>'
-    if any(stage["groups"] for run in runs for stage in run["stages"]):
+    said = [one for run in runs for one in _all_said(run, len(runs) > 1)]
+    if said:
+        inner = "".join(f'<p class="soft">{text(one)}</p>' for one in said)
+        yield f"<details><summary>Which answers are in this page</summary>{inner}</details>"
+    if any(run["bases"] or any(stage["groups"] for stage in run["stages"]) for run in runs):
         yield (
             '<div id="browser" hidden></div><noscript><p>The browser of answers needs the script of '
-            "this page; the files rollouts/step_*.jsonl of the run have all answers.</p></noscript>"
+            "this page; rollouts/step_*.jsonl, measures/*/samples.jsonl and eval/**/samples.jsonl of the "
+            "stages have all answers.</p></noscript>"
         )
     else:
         yield '<p class="soft">No answers were sampled yet.</p>'
     yield "</section>\n"
+
+
+def _all_said(run: Mapping[str, Any], several: bool) -> Iterator[str]:
+    for stage in run["stages"]:
+        if stage["chosen"]["groups"]:
+            yield _said(run, stage, several)
+    yield from _said_asked(run, several)
 
 
 def _said(run: Mapping[str, Any], stage: Mapping[str, Any], several: bool) -> str:
@@ -240,6 +248,42 @@ def _said(run: Mapping[str, Any], stage: Mapping[str, Any], several: bool) -> st
         f"name, the best and the worst paid, the first and the last steps{sampled}, as far as they fit. "
         "Counts and curves are of all answers; rollouts/step_*.jsonl have all texts."
     )
+
+
+ASKED = (
+    (
+        "measured",
+        "Measured answers",
+        "of every source those on which the models differ most, and an even choice, the same ones of each "
+        "model: see the same question at its answers. STAGE/measures/SOURCE/samples.jsonl have all.",
+    ),
+    (
+        "sampled",
+        "Answers of sampling stages",
+        "those that data.json names as examples of what was dropped, and an even choice. "
+        "STAGE/eval/samples.jsonl have all.",
+    ),
+)
+"""Kind, its name, which questions are shown."""
+
+
+def _said_asked(run: Mapping[str, Any], several: bool) -> Iterator[str]:
+    """Which answers that belong to no step have their text in the page."""
+    for kind, name, which in ASKED:
+        found = run["asked"][kind]
+        if not found["answers"]:
+            continue
+        where = f"{run['label']}, {name[0].lower()}{name[1:]}" if several else name
+        if found["shown_answers"] == found["answers"]:
+            yield f"{where}: all {found['answers']:,} to {found['questions']:,} questions."
+            continue
+        each = (
+            f"the first {found['each']} answers to each" if found["each"] else "all answers to each"
+        )
+        yield (
+            f"{where}: {found['shown_answers']:,} of {found['answers']:,} are here with their text, "
+            f"{found['shown_questions']:,} of {found['questions']:,} questions and {each}; {which}"
+        )
 
 
 # -- data, events, settings --------------------------------------------------------------------------------
@@ -271,6 +315,13 @@ def _stage_data(run: Mapping[str, Any], stage: Mapping[str, Any]) -> Iterator[st
         head, rows = tables.sampled(stage)
         if rows:
             yield _table(head, rows)
+    if stage["mismatch"]:
+        rows, about = tables.mismatch(stage["mismatch"])
+        yield (
+            "<h4>Stored answers against the model that learns from them</h4>"
+            f"{_table(['', 'at the start', 'at the end'], rows) if rows else ''}"
+            f'<p class="soft">{"" if rows else "Not known. "}{text(shortened(about))}.</p>'
+        )
     for name, value in stage["facts"].items():
         rows = [[key, shortened(found)] for key, found in tables.leaves(value)]
         if rows:

@@ -61,6 +61,7 @@ def measures(columns: Sequence[Mapping[str, Any]]) -> list[Row]:
     for label, name in MEASURES:
         said = f"{label} ({unit(name)})" if unit(name) not in ("", "0..1") else label
         rows.append((said, [_first_last(stage["rows"], name) for stage in columns]))
+    rows += _mismatches(columns)
     rows += _by(columns)
     return [row for row in rows if any(row[1])]
 
@@ -102,6 +103,57 @@ def _first_last(rows: Sequence[Mapping[str, float]], name: str) -> str:
         few = min(ENDS, max(1, len(values) // 2))
         ends = [_value(mean(values[:few]), share), _value(mean(values[-few:]), share)]
     return ends[0] if len(values) == 1 else " → ".join(ends)
+
+
+MISMATCH: tuple[tuple[str, str, bool], ...] = (
+    ("against their sampler (nats/token)", "mean_log_ratio", False),
+    ("effective sample size", "ess_share", True),
+    ("tokens outside the clip", "outside_share", True),
+)
+"""Label, key of mismatch.json (rl/mismatch.py: Mismatch), whether it is a share."""
+ENDS_OF_STAGE = ("start", "end")
+
+
+def _mismatches(columns: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """How far stored answers are from the model that learns from them, at the start and at the end."""
+    for label, key, share in MISMATCH:
+        cells = [_ends(stage["mismatch"], key, share) for stage in columns]
+        yield f"stored answers: {label}", [" → ".join(filter(None, ends)) for ends in cells]
+
+
+def _ends(mismatch: Mapping[str, Any], key: str, share: bool) -> list[str]:
+    found = [number(table(mismatch.get(end)).get(key)) for end in ENDS_OF_STAGE]
+    return ["" if value is None else _value(value, share) for value in found]
+
+
+def mismatch(found: Mapping[str, Any]) -> tuple[list[list[str]], str]:
+    """Of mismatch.json (stages/off_policy.py): rows of a table of start and end, and what was measured."""
+    rows = [[label, *_ends(found, key, share)] for label, key, share in MISMATCH]
+    rows += [
+        [name, *(_whole(table(found.get(end)).get(name)) for end in ENDS_OF_STAGE)]
+        for name in ("answers", "tokens")
+    ]
+    said = [
+        f"{_whole(found.get('measured'))} of {_whole(found.get('answers'))} stored answers measured"
+    ]
+    said += [f"{_whole(n)} not, {reason}" for reason, n in table(found.get("not_measured")).items()]
+    clip = number(found.get("clip"))
+    said += [f"the clip is 1 ± {clip:g}"] if clip is not None else []
+    samplers = found.get("samplers")
+    for one in map(table, samplers if isinstance(samplers, list) else []):
+        same = {True: ", asked as here", False: ", asked in another way"}
+        asked_as = one.get("same_template")
+        how = same[asked_as] if isinstance(asked_as, bool) else ""
+        said.append(
+            f"{_whole(one.get('answers'))} sampled by {string(one.get('stage'))} at temperature "
+            f"{shown(number(one.get('temperature')))}{how}"
+        )
+    return [row for row in rows if any(row[1:])], "; ".join(said)
+
+
+def _whole(value: Any) -> str:
+    found = number(value)
+    return f"{found:,.0f}" if found is not None else "?" if value is not None else ""
 
 
 def _value(value: float, share: bool) -> str:
@@ -149,9 +201,10 @@ def _known(row: Mapping[str, float | None]) -> dict[str, float]:
 def asked(recipe: Mapping[str, Any], stage: Mapping[str, Any]) -> Iterator[Row]:
     """Where a stage's data comes from, as its recipe says."""
     own = table(recipe.get("stage")).get(stage["name"]) or recipe.get(stage["name"])
-    data = table(table(own).get("data")) or table(recipe.get("data"))
+    shared, changed = table(recipe.get("data")), table(table(own).get("data"))
     if table(own).get("train"):  # it learns from its own, the recipe's problems are for others
-        data = {"template": data.get("template")}
+        shared = {"template": shared.get("template")}
+    data = {**shared, **changed}  # as stages/start.py puts them together
     tables = [("", table(own)), ("data.", data)]
     for prefix, said in tables:
         for key in ("start", "train", "heldout", "template", "prompts", "dialogues", "data"):
