@@ -7,11 +7,13 @@ be repeated from its folder.
 May import: errors. Nothing heavy: `aha --help` loads this.
 """
 
+from aha.config.judging import JudgingConfig
 from aha.config.reading import load, resolve
 from aha.config.recipe import (
     KINDS,
     STAGES,
     DpoStage,
+    JudgeStage,
     NamedStage,
     Recipe,
     RewardStage,
@@ -44,6 +46,8 @@ __all__ = [
     "DpoStage",
     "EvalConfig",
     "JudgeConfig",
+    "JudgeStage",
+    "JudgingConfig",
     "MeasuresConfig",
     "ModelConfig",
     "NamedStage",

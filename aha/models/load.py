@@ -60,7 +60,9 @@ def load(folder: Path, config: ModelConfig, *, dtype: str | None = None) -> Load
         ) from error
     named = " ".join(described.architectures or ())
     if "ForCausalLM" not in named and "Classification" in named:
-        raise ModelError(f"{folder} is {named}: it scores text and writes none. Give a model that writes")
+        raise ModelError(
+            f"{folder} is {named}: it scores text and writes none. Give a model that writes"
+        )
     chosen = dtype or resolve_dtype(config.dtype, described, config.device)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(

@@ -29,7 +29,7 @@ from aha.errors import DoesNotFit, RunError
 from aha.models import load as models
 from aha.models.locate import locate
 from aha.report.console import Console
-from aha.stages import off_policy
+from aha.stages import longest, off_policy
 from aha.stages.course import Course
 from aha.stages.dag import Node
 from aha.stages.dpo_data import examples_of, load_data
@@ -59,6 +59,7 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     folder, stop = run_folder.begin(node), Stop()
     rows = load_data(config, recipe.data, recipe.seed)
     model_folder = locate(recipe.model.path)
+    longest.check(recipe, node.name, models.describe(model_folder))
     resolved, size = resolve(recipe, config, folder, model_folder, node.name)
     check_disk(run_folder.root, size)
     torch.set_num_threads(resolved.threads)

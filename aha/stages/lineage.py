@@ -29,7 +29,7 @@ from aha.stages import start
 from aha.stages.dag import Node
 
 LINEAGE = card.LINEAGE
-ASKED = ("template", "system", "suffix", "think_tag", "answer_tag")
+ASKED = ("template", "chat_template", "system", "suffix", "think_tag", "answer_tag")
 """Keys of [data] that say how the model was asked."""
 _CACHED = re.compile(r"models--([\w.-]+)--([\w.-]+)/snapshots/([0-9a-f]{6,64})")
 """Where the hub's cache keeps ORG/NAME at a revision."""
@@ -120,7 +120,7 @@ def rewards_of(node: Node, seen: Recipe) -> list[dict[str, Any]]:
         return [{"name": "judge"} | _model(path, placed.judge.path)] if path else []
     return [
         {"name": name} | _model(asked["path"], getattr(placed, table)[name].path)
-        for table in ("reward_models", "judges")
+        for table in ("reward_models", "judges", "refiners")
         for name, asked in sorted((own.get(table) or {}).items())
         if asked.get("path")
     ]

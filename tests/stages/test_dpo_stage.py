@@ -13,7 +13,7 @@ from byte_words import tokenizer
 from aha import config, files
 from aha.config import DataConfig, DpoConfig, ModelConfig
 from aha.data import templates
-from aha.errors import DataError, DoesNotFit, RunError, Stopped
+from aha.errors import ConfigError, DataError, RunError, Stopped
 from aha.models import load as models
 from aha.report.metrics import MetricsFile, comparable
 from aha.stages import dpo, dpo_data, launch, off_policy
@@ -253,7 +253,7 @@ def test_what_cannot_be_learned_is_counted_never_cut(tmp_path, base):
     "keys, error, said",
     [
         ({"max_tokens": 2}, DataError, "prefer: none of 40 pairs can be learned: 50 are longer"),
-        ({"max_tokens": 10**7}, DoesNotFit, r"stage\.prefer\.max_tokens lower"),
+        ({"max_tokens": 10**7}, ConfigError, r"stage\.prefer\.max_tokens"),
     ],
 )
 def test_what_cannot_work_says_why(tmp_path, base, data, keys, error, said):
