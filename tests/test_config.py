@@ -301,3 +301,20 @@ def test_one_reward_by_override_keeps_the_others(tmp_path):
     loaded = config.load(path, ["zero.rewards.format=0.5"])
     assert loaded.zero is not None
     assert loaded.zero.rewards == {"accuracy": 1.0, "format": 0.5}
+
+
+def test_a_mark_in_front_of_a_recipe_is_no_fault(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_bytes(b"\xef\xbb\xbf[zero]\nsteps = 3\n")
+    assert load(path).zero.steps == 3
+
+
+def test_a_stage_has_no_name_of_another_folder():
+    for name in ("logs", "measures"):
+        with pytest.raises(ConfigError, match=rf"stage\.{name}: .* and not .*measures"):
+            resolve({"stage": {name: {"kind": "sft", "train": "x.jsonl"}}})
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve({"zero": {}, "run_dir": "~/runs"}).run_dir == f"{tmp_path}/runs"

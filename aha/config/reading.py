@@ -46,7 +46,7 @@ def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors put a mark in front
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""

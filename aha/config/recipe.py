@@ -6,10 +6,11 @@ model. Holds no defaults of its own but those of a run (seed, threads, memory).
 May import: sections, rl, judging. Nothing heavy: `aha --help` loads this.
 """
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from aha.config.judging import JudgingConfig
 from aha.config.rl import ZeroConfig
@@ -121,6 +122,8 @@ STAGES: dict[str, type[Section]] = {
 }
 KINDS = {"pretrain": "pretrain", "sft": "sft", "zero": "rl"}
 """Stages that have a table of their own, and what they do."""
+FOLDERS = ("logs", "measures", "checkpoints", "model", "hf")
+"""Folders of a run that are no stage's."""
 
 
 class Recipe(Section):
@@ -131,7 +134,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     """Seeds data order, sampling and initial weights."""
     run_dir: str = "runs"
-    """Folder that run folders are made in."""
+    """Folder that run folders are made in; `~` is the home folder."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0 takes all cores. The number is stored in the run: it changes rounding."""
     memory_gb: float = Field(0.0, ge=0)
@@ -156,13 +159,19 @@ class Recipe(Section):
         """What a stage does: pretrain, rl, sft, dpo, sample, judge, reward_model."""
         return KINDS[stage] if stage in KINDS else self.stage[stage].kind
 
+    @field_validator("run_dir")
+    @classmethod
+    def _home(cls, given: str) -> str:
+        return os.path.expanduser(given)
+
     @model_validator(mode="after")
     def _names(self) -> "Recipe":
         for name, stage in self.stage.items():
-            if name in KINDS or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            taken = (*KINDS, *FOLDERS)
+            if name in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(
                     f"stage.{name}: a stage is called by small letters, digits and _, and not "
-                    f"{', '.join(KINDS)}"
+                    f"{', '.join(taken)}"
                 )
             for key, section in (("data", DataConfig), ("model", ModelConfig)):
                 given = getattr(stage, key)

@@ -117,6 +117,8 @@ def load(source: str, *, split: str, config: DataConfig) -> Dialogues:
                 found.append(made)
                 columns.update(_responses(row.value, named["response"]))
     read = len(found) + len(bad)
+    if not read:
+        raise DataError(f"{source}: there is no row in it")
     if not found or len(bad) > config.max_bad_share * read:
         first = "\n".join(f"  {row}" for row in bad[:SHOWN])
         raise DataError(
