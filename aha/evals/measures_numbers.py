@@ -67,12 +67,6 @@ def compared(before: Sequence[Measured], after: Sequence[Measured], *, seed: int
     return found
 
 
-def talks(one: Measured) -> bool:
-    """Whether an opinion about the answer is of use: to a prompt of conversation that is no request for
-    harm, or to an open one."""
-    return one.sort not in ("", HARM)
-
-
 def rewarded(scores: Sequence[Opinion]) -> Numbers:
     """`reward`: the score of a reward model; `reward_none`: share of the answers that have none."""
     known = [one.score for one in scores if one.score is not None]

@@ -44,16 +44,16 @@ def run(
     nodes = dag.select(graph, stage)
     again = dag.redone(graph, nodes, redo)
     to_do = [node for node in nodes if dag.status(node, root) != "done" or node.name in again]
-    if rerun or again:  # before anything is set aside
-        _look_ahead(recipe, to_do, root, again=again)
+    # before anything is set aside; without that the first stage looks at itself when it begins
+    warnings = _look_ahead(recipe, to_do if rerun or again else to_do[1:], root, again)
     with (
         files.disk_trouble(root),
         opened(root, recipe, rerun=rerun, again=again) as folder,
         Console() as console,
     ):
         measuring = Measuring(recipe, folder, console)
-        # the later ones; the first looks at itself when it begins
-        _look_ahead(recipe, to_do[1:], root, again=again, said=console.alert)
+        for warning in warnings:
+            console.alert(warning)
         measuring.before()
         _draw(root, graph)
         for node in nodes:
@@ -85,19 +85,14 @@ def _draw(root: Path, graph: Sequence[dag.Node]) -> None:
 
 
 def _look_ahead(
-    recipe: Recipe,
-    nodes: Sequence[dag.Node],
-    root: Path,
-    *,
-    again: Sequence[str],
-    said: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Refuse stages with something wrong about them before any is begun; say what else is to be said."""
-    if nodes:
-        from aha.stages import ahead
+    recipe: Recipe, nodes: Sequence[dag.Node], root: Path, again: Sequence[str]
+) -> list[str]:
+    """Refuse stages with something wrong about them before any is begun; what else is to be said."""
+    if not nodes:
+        return []
+    from aha.stages import ahead
 
-        for warning in ahead.refuse(recipe, nodes, root, again):
-            said(warning)
+    return ahead.refuse(recipe, nodes, root, again)
 
 
 def _report(root: Path, console: Console) -> None:
