@@ -51,6 +51,7 @@ _OTHERS = re.compile(
     r"(?<![A-Za-z0-9\\'])(A)(?!\s?[a-z0-9'])"
 )
 _LETTER = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
+_REASON = re.compile(r"[,(]?(?:because|since|as|for|so|=|因为)")
 _GOLD = re.compile(r"[\s,;()、，]*(?:[A-J][\s,;().、，]*){1,10}")
 _PREFIX = re.compile(r"\(?([A-J])(?:[.):]|\))\s*(?=\S)")
 _SHORT_FRACTION = re.compile(r"\\frac\s?(\d)\s?(\d)(?!\d)")
@@ -225,11 +226,13 @@ def _parted(match: re.Match[str]) -> tuple[str, str]:
 
 
 def _quotes_another(tail: str, letter: str, options: tuple[str, ...]) -> bool:
-    """Whether the words beside a letter hold another option's text, and not its own."""
-    said = _folded(tail)
-    if not options or options[LETTERS.index(letter)] in said:
+    """Whether the words beside a letter hold another option's text, its own and its reason put aside."""
+    if not options:
         return False
-    return any(len(option) > 2 and option in said for option in options)
+    said, own = _folded(tail), options[LETTERS.index(letter)]
+    before, _, after = said.partition(own) if own else (said, "", "")
+    rest = before if _REASON.match(after) else f"{before} {after}"
+    return any(len(text) > 2 and text in rest and text not in own for text in options)
 
 
 def _tidy(text: str) -> str:

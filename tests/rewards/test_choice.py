@@ -29,6 +29,8 @@ def test_every_verdict_of_the_table(category, place):
         ("C or D", "wrong", "hedged"),
         ("CD", "wrong", "several"),
         ("C. Rome", "wrong", "contradiction"),
+        ("C is Berlin Rome", "wrong", "contradiction"),
+        ("C. Berlin, because Rome is a city of Italy", "correct", "equal"),
         ("nothing of it", "unparsed", "no_choice"),
         ("c" * 5000, "unparsed", "too_long"),
     ],
