@@ -13,6 +13,9 @@ Every message says what was found, where, and what to change. `aha` prints it wi
 To add one: a subclass here only if the command line must tell it apart.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class AhaError(Exception):
     exit_code = 1
@@ -40,3 +43,16 @@ class DoesNotFit(AhaError):
 
 class Stopped(AhaError):
     exit_code = 130
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Errors from inside say `what` (a stage) in front, where they do not begin with it."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except AhaError as error:
+        if str(error).startswith((f"{what}:", f"{what}.")):
+            raise
+        raise type(error)(f"{what}: {error}") from error

@@ -192,11 +192,11 @@ def _load(
             items += fresh
     if not items or len(bad) > config.max_bad_share * rows:
         first = "\n".join(f"  {row}" for row in bad[:SHOWN])
-        raise DataError(
-            f"{source}: {len(bad)} of {rows} rows are broken, above max_bad_share="
-            f"{config.max_bad_share:g}, or none is left ({ties} without a preference); a row needs "
-            f"{needs}\n{first}"
-        )
+        if len(bad) > config.max_bad_share * rows:
+            why = f"{len(bad)} of {rows} rows are broken, above max_bad_share={config.max_bad_share:g}"
+        else:
+            why = f"none of {rows} rows is left: {len(bad)} broken, {ties} without a preference"
+        raise DataError(f"{source}: {why}; a row needs {needs}\n{first}".rstrip())
     return Loaded(
         source=source, items=items[:limit], rows=rows, ties=ties, repeated=repeated, bad=bad
     )

@@ -8,15 +8,17 @@ Same bytes are promised on the CPU, with the same threads and versions of librar
 them, so set `threads` and `memory_gb` to compare machines.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aha import files
-from aha.errors import RunError
+from aha.errors import AhaError, RunError
 from aha.report.metrics import comparable
 from aha.stages import cost, dag
+from aha.stages.run_folder import stored_recipe
 
 METRICS = "metrics.jsonl"
 VOLATILE: Mapping[str, str] = {
@@ -30,8 +32,14 @@ REVIEW = ".review.jsonl"
 
 
 def stages(root: Path) -> list[str]:
-    """Names of the stages that were begun, and the folder of what was measured of the base."""
+    """Names of the stages that were begun, and the folder of what was measured of the base.
+
+    Not those that were set aside, where the run's recipe can be read.
+    """
     begun = [path.parent.name for path in root.glob(f"*/{dag.FINGERPRINT}")]
+    with contextlib.suppress(AhaError):
+        known = stored_recipe(root).stages()
+        begun = [name for name in begun if name in known]
     return sorted([*begun, *([cost.MEASURES] if (root / cost.MEASURES).is_dir() else [])])
 
 

@@ -1,8 +1,9 @@
 """The graph of stages, and the rule for running it again.
 
-A node is a name, a configuration, its parents and a hand-bumped VERSION. Its fingerprint hashes these
-(never the commit: an upgrade must not rerun everything). `DONE` is written last and holds the
-fingerprint: what is done is not run again; a changed number concerns that node and its descendants.
+A node is a name, a configuration, its parents and a hand-bumped VERSION. Its fingerprint hashes these, of
+the configuration what is not at its default (never the commit: an upgrade, or a key that came with it, must
+not rerun everything; a default that becomes another one bumps the VERSION). `DONE` is written last and holds
+the fingerprint: what is done is not run again; a changed number concerns that node and its descendants.
 """
 
 import difflib
@@ -33,11 +34,14 @@ class Node:
     name: str
     kind: str
     config: dict[str, Any]
+    told: dict[str, Any]
+    """What of it is not at its default."""
     parents: tuple["Node", ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        what = [self.name, VERSIONS[self.kind], self.config, [p.fingerprint for p in self.parents]]
+        what = [self.name, self.kind, VERSIONS[self.kind], self.told]
+        what.append([parent.fingerprint for parent in self.parents])
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -54,17 +58,23 @@ def graph(recipe: Recipe) -> list[Node]:
         begun.append(name)
         parents = tuple(visit(parent) for parent in start.parents(recipe, name))
         begun.pop()
-        config = {"seed": recipe.seed} | start.settings(recipe, name)
-        for table in config.values():
-            if isinstance(table, dict):
-                for key in NO_EFFECT & table.keys():
-                    del table[key]
-        nodes[name] = Node(name, recipe.kind(name), config, parents)
+        config, told = (
+            {"seed": recipe.seed} | _with_effect(read(recipe, name))
+            for read in (start.settings, start.told)
+        )
+        nodes[name] = Node(name, recipe.kind(name), config, told, parents)
         return nodes[name]
 
     for name in recipe.stages():
         visit(name)
     return list(nodes.values())
+
+
+def _with_effect(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in table.items() if key not in NO_EFFECT}
+        for name, table in tables.items()
+    }
 
 
 def ancestors(node: Node) -> list[Node]:

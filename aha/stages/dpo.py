@@ -10,7 +10,6 @@ A killed run goes on from its newest whole checkpoint to the same bytes. What is
 `train/pairs.py` says.
 """
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -29,7 +28,7 @@ from aha.errors import DoesNotFit, RunError
 from aha.models import load as models
 from aha.models.locate import locate
 from aha.report.console import Console
-from aha.stages import longest, off_policy
+from aha.stages import longest, off_policy, resolution
 from aha.stages.course import Course
 from aha.stages.dag import Node
 from aha.stages.dpo_data import examples_of, load_data
@@ -43,7 +42,7 @@ from aha.train.plan import Plan, Resolved
 from aha.train.step import StepResult
 from aha.train.supervised import Lessons
 
-RESOLVED, DATA, REFERENCE = "resolved.json", "data.json", "reference.safetensors"
+DATA, REFERENCE = "data.json", "reference.safetensors"
 
 
 def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -237,17 +236,7 @@ def resolve(
     recipe: Recipe, config: DpoConfig, folder: Path, model_folder: Path, name: str
 ) -> tuple[Resolved, int]:
     """Threads, dtype and budgets: measured at the first start, stored, and read ever after."""
-    stored = folder / RESOLVED
-    if stored.exists():
-        saved = json.loads(stored.read_text("utf-8"))
-        return Resolved(**saved["resolved"]), saved["checkpoint_bytes"]
-    made = plan_of(recipe, config, model_folder, name)
-    facts = {
-        "resolved": dataclasses.asdict(made.resolved),
-        "checkpoint_bytes": made.checkpoint_bytes,
-    }
-    files.write_json(stored, facts)
-    return made.resolved, made.checkpoint_bytes
+    return resolution.planned(folder, lambda: plan_of(recipe, config, model_folder, name))
 
 
 def plan_of(recipe: Recipe, config: DpoConfig, model_folder: Path, name: str) -> Plan:

@@ -46,13 +46,13 @@ from aha.rewards.judge import Judge
 from aha.rewards.judge_ask import Asked, Asker, Reply
 from aha.rewards.judge_cache import VerdictCache, key_of
 from aha.rewards.judge_screen import screened, summary
-from aha.stages import opinions
+from aha.stages import opinions, resolution
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder
 from aha.stages.sample import NEXT_TURN
 from aha.stages.start import PAIRS, SAMPLES
 
-DATA, RESOLVED = "data.json", "resolved.json"
+DATA = "data.json"
 BLOCK = 32
 """Questions whose pairs are judged together. Fixed: a model of this machine decodes them side by side."""
 TOGETHER = 64
@@ -481,7 +481,7 @@ def _set_threads(wanted: int, folder: Path) -> None:
     """The threads of the first start: they decide last bits of what a local judge writes."""
     import torch
 
-    stored = folder / RESOLVED
-    if not stored.exists():
-        files.write_json(stored, {"resolved": {"threads": wanted or os.cpu_count() or 1}})
-    torch.set_num_threads(json.loads(stored.read_text("utf-8"))["resolved"]["threads"])
+    facts = {"resolved": {"threads": wanted or os.cpu_count() or 1}}
+    torch.set_num_threads(
+        resolution.once(folder, lambda: facts, lambda said: said["resolved"]["threads"])
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from aha import files
 from aha.config import Recipe, RewardStage
-from aha.errors import ConfigError
+from aha.errors import ConfigError, naming
 from aha.report.console import Console
 from aha.stages import cost, dag, start
 from aha.stages.measure import Measuring
@@ -62,7 +62,7 @@ def run(
                 measuring.after(node.name)
                 continue
             try:
-                with folder.metered(node) as meter:
+                with naming(node.name), folder.metered(node) as meter:
                     facts = _start(recipe, node, folder, console)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the disk may be what is wrong

@@ -5,7 +5,8 @@
      "data": [{"source", "files": [{"file", "sha256", "rows"}], "from"}], "heldout": [...],
      "rewards": [models that judged: {"name", "model", "sha256", ...}], "asked": {...}}
 
-Made once, when a stage saves its first model or ends, and read ever after. A stage that began from another
+Made once, when a stage is begun, and read ever after: a stage that goes on is refused where its files or its
+model have become others (`changed`). A stage that began from another
 one holds that one's lineage in short, and so on down to what was made elsewhere, of which it holds the hash.
 No time, no path of a run folder: two runs of a recipe have the same.
 
@@ -73,6 +74,40 @@ def make(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
         "rewards": rewards_of(node, seen),
         "asked": {key: data[key] for key in ASKED if data.get(key)},
     }
+
+
+def changed(recipe: Recipe, node: Node, root: Path) -> list[str]:
+    """What is not as it was when the stage was begun: the weights it started from, files that it reads.
+
+    [] too where no lineage was written then, and for what is no longer there: whoever reads it says so.
+    """
+    stored = read(root / node.name / LINEAGE)
+    if stored is None:
+        return []
+    try:
+        now = make(recipe, node, root)
+    except AhaError:
+        return []
+    return [
+        f"{what} changed since it was begun (sha256 {before[what][:12]}, now {sha256[:12]})"
+        for before, after in [(_hashes(stored), _hashes(now))]
+        for what, sha256 in after.items()
+        if before.get(what, sha256) != sha256
+    ]
+
+
+def _hashes(lineage: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 by name of the model that a stage began from and of each file that it reads."""
+    models = [lineage.get("start"), *(lineage.get("rewards") or [])]
+    found = {
+        f"the model {model['model']}: {file}": digest
+        for model in models
+        if model
+        for file, digest in model["sha256"].items()
+    }
+    for one in [*(lineage.get("data") or []), *(lineage.get("heldout") or [])]:
+        found |= {f"{one['source']}: {it['file']}": it["sha256"] for it in one.get("files", [])}
+    return found
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aha.config import Recipe
-from aha.errors import DoesNotFit
+from aha.errors import naming
 from aha.report.console import duration
 from aha.stages import dag, planned
 
@@ -53,10 +53,8 @@ def facts(
         said = "again" if node.name in again and state != "new" else STATES[state]
         made: Facts = {}
         if to_do:
-            try:
+            with naming(node.name):
                 made = planned.facts_of(planned.Stage(recipe, node, root, frozenset(again), timed))
-            except DoesNotFit as error:
-                raise DoesNotFit(f"{node.name}: {error}") from error
         found[node.name] = {"kind": node.kind, "state": said, "to_do": to_do} | made
     return {
         "name": recipe.name,

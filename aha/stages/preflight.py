@@ -32,7 +32,7 @@ from aha.records import Grade, Group, Prompt, Scored
 from aha.report.console import Console
 from aha.rewards.format import format_reward
 from aha.rollout.collect import Graders, collect
-from aha.stages import dag, start
+from aha.stages import dag, resolution, start
 from aha.stages.normalise import NORMALISE
 from aha.stages.preflight_rules import Gold, Sampled, Verdict, judge, lines, refused
 
@@ -55,7 +55,6 @@ def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
         RunError: it cannot, and `zero.preflight_strict` is on. Nothing was trained: the folder takes
             a mended recipe.
     """
-    from aha.stages import zero
 
     assert recipe.zero is not None
     stored, rate = run.folder / PREFLIGHT, None
@@ -67,7 +66,7 @@ def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
     run.console.note("\n".join(lines(facts, recipe.zero, rate)))
     verdict = Verdict(**facts["verdict"])
     if verdict.state == "cannot" and recipe.zero.preflight_strict:
-        begun_with = (zero.RESOLVED, NORMALISE, dag.FINGERPRINT)
+        begun_with = (resolution.RESOLVED, NORMALISE, dag.FINGERPRINT)
         for begun in begun_with:  # the folder is no recipe's own yet
             (run.folder / begun).unlink(missing_ok=True)
         raise RunError(

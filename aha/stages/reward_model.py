@@ -11,7 +11,6 @@ A killed run goes on from its newest whole checkpoint to the same bytes.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from aha.evals.preference import ScoredLabel, ScoredPair, of_labels, of_pairs
 from aha.models.load import DTYPES, SMALL, count_parameters, describe, resolve_device, resolve_dtype
 from aha.models.reward_model import RewardModel
 from aha.report.console import Console
+from aha.stages import resolution
 from aha.stages.course import Course
 from aha.stages.reward_data import examples_of, load_data
 from aha.stages.run_folder import check_disk
@@ -45,7 +45,7 @@ from aha.train.preference import (
 from aha.train.step import StepResult
 from aha.train.supervised import Lessons
 
-RESOLVED, DATA, EVAL, MODEL = "resolved.json", "data.json", "eval.json", "model"
+DATA, EVAL, MODEL = "data.json", "eval.json", "model"
 
 Event = Callable[..., None]
 
@@ -244,17 +244,9 @@ def resolve(
     Raises:
         DoesNotFit: see `planned`.
     """
-    stored = folder / RESOLVED
-    if stored.exists():
-        saved = json.loads(stored.read_text("utf-8"))
-        return Resolved(**saved["resolved"]), saved["checkpoint_bytes"]
-    made = planned(config, model, describe(model_folder), threads, memory_gb, name)
-    facts = {
-        "resolved": dataclasses.asdict(made.resolved),
-        "checkpoint_bytes": made.checkpoint_bytes,
-    }
-    files.write_json(stored, facts)
-    return made.resolved, made.checkpoint_bytes
+    return resolution.planned(
+        folder, lambda: planned(config, model, describe(model_folder), threads, memory_gb, name)
+    )
 
 
 def planned(

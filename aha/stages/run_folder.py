@@ -27,7 +27,7 @@ from aha.errors import AhaError, RunError
 from aha.stages import cost, dag
 from aha.stages.dag import Node
 
-RECIPE = "recipe.toml"
+RECIPE, ENVIRONMENT = "recipe.toml", "env.json"
 LOCK_SECONDS = 2.0
 """How long the lock of a run folder is waited for."""
 WHERE_AND_HOW = ("run_dir", "threads", "memory_gb")
@@ -46,6 +46,7 @@ class RunFolder:
         self.log = logs / f"attempt_{self.attempt}"
         self.log.mkdir(parents=True)
         self._node: Node | None = None
+        self._began = False
         self._meter: cost.Meter | None = None
 
     def event(self, kind: str, **facts: Any) -> None:
@@ -66,13 +67,30 @@ class RunFolder:
                 self._meter = None
 
     def begin(self, node: Node) -> Path:
-        """The stage's folder, marked with its fingerprint and resolved configuration."""
+        """The stage's folder, marked with its fingerprint, resolved configuration and lineage.
+
+        Raises:
+            RunError: the stage is gone on with, and its model or data are not what it was begun with.
+        """
+        from aha.stages import lineage
+
         self._node = node
         folder = self.root / node.name
         folder.mkdir(exist_ok=True)
         if dag.status(node, self.root) == "new":
             files.write_text(folder / "config.toml", configuration.dump_toml(node.config))
+            (folder / lineage.LINEAGE).unlink(missing_ok=True)
+            with contextlib.suppress(AhaError):  # the stage says itself what is not there
+                lineage.of_stage(self.recipe, node, self.root)
             files.write_json(folder / dag.FINGERPRINT, {"fingerprint": node.fingerprint})
+        elif changed := lineage.changed(self.recipe, node, self.root):
+            raise RunError(
+                f"{node.name}: {'; '.join(changed)}. A stage learns from one set of data: put back what was "
+                f"there, or run it again with what is there now: aha run RECIPE --from {node.name}"
+            )
+        if not self._began:  # not before: an attempt that fails leaves where the run was started in
+            files.write_json(self.root / ENVIRONMENT, environment())
+            self._began = True
         return folder
 
     def describe(self, model: Path, *, step: int | None = None) -> None:
@@ -134,7 +152,8 @@ def opened(
             files.write_text(root / RECIPE, configuration.to_toml(recipe))
         files.clean_below(root)
         folder = RunFolder(root, recipe, lock)
-        files.write_json(root / "env.json", environment())
+        if not (root / ENVIRONMENT).exists():
+            files.write_json(root / ENVIRONMENT, environment())
         folder.event("attempt", command=sys.argv[1:], pid=os.getpid())
         yield folder
 
@@ -172,7 +191,7 @@ def stored_recipe(root: Path) -> Recipe:
 def started_in(root: Path) -> Path:
     """The folder that the run was started in, which its relative paths refer to; else this one."""
     try:
-        folder = Path(json.loads((root / "env.json").read_text("utf-8"))["started_in"])
+        folder = Path(json.loads((root / ENVIRONMENT).read_text("utf-8"))["started_in"])
     except (OSError, ValueError, KeyError, TypeError):
         return Path.cwd()
     return folder if folder.is_dir() else Path.cwd()
@@ -196,8 +215,8 @@ def _check_recipe(root: Path, recipe: Recipe, rerun: bool, again: Collection[str
     if other and not rerun:
         shown = ", ".join(changed[:5]) or "the version of aha"
         raise RunError(
-            f"{root} was made by another recipe ({shown}). Use --set name=NAME for a new run, or "
-            f"--rerun to set {', '.join(other)} aside and run it again"
+            f"{root} was made by another recipe ({shown}). Choose with aha run: --set name=NAME for a new "
+            f"run, or --rerun to set {', '.join(other)} aside and run it again"
         )
     for name, state in reversed(states.items()):  # descendants first: a kill leaves none behind
         if name in other or (name in again and state != "new"):

@@ -6,17 +6,15 @@ How many answers are decoded side by side, and in which dtype, decides last bits
 goes on with the numbers it began with, however much memory is free by then.
 """
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aha import files
 from aha.config import Recipe, SampleConfig
 from aha.errors import DoesNotFit
+from aha.stages import resolution
 
-RESOLVED = "resolved.json"
 MOST_ROWS = 256
 """Answers decoded side by side, at most."""
 EXAMPLES_TOKENS = 2048
@@ -49,12 +47,11 @@ def resolve(
         DoesNotFit: not even one answer fits the memory.
         ModelError: the model's configuration cannot be read.
     """
-    stored = folder / RESOLVED
-    if stored.exists():
-        return Budget(**json.loads(stored.read_text("utf-8"))["resolved"])
-    made = measure(recipe, config, model_folder, block=block)
-    files.write_json(stored, {"resolved": asdict(made)})
-    return made
+    return resolution.once(
+        folder,
+        lambda: {"resolved": asdict(measure(recipe, config, model_folder, block=block))},
+        lambda said: Budget(**said["resolved"]),
+    )
 
 
 def measure(recipe: Recipe, config: SampleConfig, model: Any, *, block: int) -> Budget:

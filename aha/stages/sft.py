@@ -10,7 +10,6 @@ A killed run goes on from its newest whole checkpoint to the same bytes. What is
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from aha.models import load as models
 from aha.models.adapters import merged
 from aha.models.locate import locate
 from aha.report.console import Console
-from aha.stages import longest, off_policy
+from aha.stages import longest, off_policy, resolution
 from aha.stages.course import Course
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
@@ -40,7 +39,6 @@ from aha.train.plan import Resolved
 from aha.train.step import LossOptions, Trainer
 from aha.train.supervised import Example, Lessons, learn, loss
 
-RESOLVED = "resolved.json"
 DATA = "data.json"
 MOST_HELDOUT = 200
 
@@ -310,14 +308,4 @@ def resolve(
     recipe: Recipe, config: SftConfig, folder: Path, model_folder: Path
 ) -> tuple[Resolved, int]:
     """Threads, dtype and budgets: measured at the first start, stored, and read ever after."""
-    stored = folder / RESOLVED
-    if stored.exists():
-        saved = json.loads(stored.read_text("utf-8"))
-        return Resolved(**saved["resolved"]), saved["checkpoint_bytes"]
-    made = plan.make_supervised(recipe, config, model_folder)
-    facts = {
-        "resolved": dataclasses.asdict(made.resolved),
-        "checkpoint_bytes": made.checkpoint_bytes,
-    }
-    files.write_json(stored, facts)
-    return made.resolved, made.checkpoint_bytes
+    return resolution.planned(folder, lambda: plan.make_supervised(recipe, config, model_folder))

@@ -42,18 +42,41 @@ def config_of(recipe: Recipe, stage: str) -> Section:
 
 def settings(recipe: Recipe, stage: str) -> dict[str, Any]:
     """All that a stage's result depends on, as plain values, references as they are written."""
-    config = config_of(recipe, stage)
-    own = config.model_dump()
+    found = {name: table.model_dump() for name, table in _tables(recipe, stage).items()}
+    return _relevant(recipe, stage, found)
+
+
+def told(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """The same without what is at its default, so that keys that come with a new version change nothing."""
+    found = {name: table.told() for name, table in _tables(recipe, stage).items()}
+    return _relevant(recipe, stage, found)
+
+
+def _tables(recipe: Recipe, stage: str) -> dict[str, Section]:
+    """The tables that a stage reads, as it sees them; its own last."""
+    config, table = config_of(recipe, stage), TABLE.get(recipe.kind(stage), stage)
     if stage == "pretrain":
-        return {"pretrain": own}
-    own_data, own_model = own.pop("data", {}), own.pop("model", {})
-    model = ModelConfig.model_validate(recipe.model.model_dump() | own_model).model_dump()
+        return {table: config}
+    own = config.model_dump()
+    model = recipe.model.model_dump() | own.get("model", {})
     if own.get("start"):
         model["path"] = own["start"]
-    data = DataConfig.model_validate(recipe.data.model_dump() | own_data).model_dump()
+    return {
+        "model": ModelConfig.model_validate(model),
+        "data": DataConfig.model_validate(recipe.data.model_dump() | own.get("data", {})),
+        table: config,
+    }
+
+
+def _relevant(recipe: Recipe, stage: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Without what a stage says twice or does not read."""
+    own = found[TABLE.get(recipe.kind(stage), stage)]
+    for key in ("data", "model") if stage != "pretrain" else ():
+        own.pop(key, None)
     if recipe.kind(stage) == "judge":  # no model of the recipe, and what is asked stands elsewhere
-        return {"data": {key: data[key] for key in JUDGED_BY}, stage: own}
-    return {"model": model, "data": data, TABLE.get(recipe.kind(stage), stage): own}
+        del found["model"]
+        found["data"] = {key: found["data"][key] for key in JUDGED_BY if key in found["data"]}
+    return found
 
 
 def references(value: Any) -> Iterator[str]:

@@ -5,8 +5,6 @@ together, `train/loop.py` runs them.
 """
 
 import contextlib
-import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from aha.report.console import Console
 from aha.rewards.grade import preparation
 from aha.rewards.workers import GraderPool
 from aha.sandbox.box import Sandbox
-from aha.stages import longest, preflight, summary
+from aha.stages import longest, preflight, resolution, summary
 from aha.stages.dag import Node
 from aha.stages.run_folder import RunFolder, check_disk
 from aha.stages.stop import Stop, on_signal
@@ -29,8 +27,6 @@ from aha.train.plan import Resolved
 
 if TYPE_CHECKING:
     from aha.train.run import Run
-
-RESOLVED = "resolved.json"
 
 
 def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -126,19 +122,10 @@ def load_data(recipe: Recipe) -> Problems:
 def resolve(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[Resolved, int]:
     """Threads, dtype and budgets: measured at the first start, stored, and read ever after."""
     assert recipe.zero is not None
-    stored = folder / RESOLVED
-    if stored.exists():
-        saved = json.loads(stored.read_text("utf-8"))
-        return Resolved(**saved["resolved"]), saved["checkpoint_bytes"]
     from aha.train import plan
 
-    made = plan.make(recipe, recipe.zero, model_folder)
-    facts = {
-        "resolved": dataclasses.asdict(made.resolved),
-        "checkpoint_bytes": made.checkpoint_bytes,
-    }
-    files.write_json(stored, facts)
-    return made.resolved, made.checkpoint_bytes
+    config = recipe.zero
+    return resolution.planned(folder, lambda: plan.make(recipe, config, model_folder))
 
 
 def _finish(

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from aha.config import resolve
 from aha.errors import RunError
-from aha.stages import artefacts
+from aha.stages import artefacts, dag
+from aha.stages.run_folder import opened
 
 
 def run_folder(root, **files):
@@ -61,6 +63,21 @@ def test_what_differs_is_named(tmp_path, name, text):
     a, b = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", **{name: text})
     assert artefacts.difference(a, b) == [f"zero/{name}"]
     assert artefacts.of_stages(a)["zero"] != artefacts.of_stages(b)["zero"]
+
+
+def test_what_was_set_aside_does_not_count(tmp_path):
+    """So a run that was made again with --rerun has the hash of one that never was another."""
+    made = resolve({"zero": {"steps": 3}})
+    with opened(tmp_path, made) as folder:
+        folder.begin(dag.graph(made)[0])
+    before = artefacts.hashes(tmp_path)
+    other = resolve({"zero": {"steps": 4}})
+    with opened(tmp_path, other, rerun=True) as folder:
+        folder.begin(dag.graph(other)[0])
+    with opened(tmp_path, made, rerun=True) as folder:
+        folder.begin(dag.graph(made)[0])
+    assert len(list(tmp_path.glob("zero-*"))) == 2
+    assert artefacts.hashes(tmp_path) == before
 
 
 def test_the_measures_of_the_base_are_artefacts_too(tmp_path):

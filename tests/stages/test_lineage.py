@@ -7,7 +7,7 @@ import re
 import pytest
 
 from aha.config import resolve
-from aha.errors import ModelError
+from aha.errors import ModelError, RunError
 from aha.models import card
 from aha.stages import dag, lineage
 from aha.stages.run_folder import opened
@@ -216,3 +216,38 @@ def test_a_file_that_says_nothing_is_none(tmp_path, text):
     (tmp_path / "lineage.json").write_text(text)
     said = lineage.read(tmp_path / "lineage.json")
     assert said is None or json.dumps(said, ensure_ascii=False).encode()
+
+
+def test_a_stage_does_not_go_on_with_other_data_or_another_model(tmp_path):
+    recipe, root = graph_of(tmp_path), tmp_path / "run"
+    node = dag.graph(recipe)[0]
+    with opened(root, recipe) as run:
+        run.begin(node)
+    with opened(root, recipe) as run:  # nothing changed
+        run.begin(node)
+    data, weights = tmp_path / "problems.jsonl", tmp_path / "base" / "model.safetensors"
+    for path, named in ((data, "problems.jsonl"), (weights, "the model .*base: model.safetensors")):
+        was = path.read_bytes()
+        path.write_bytes(was[:-1] + b" ")
+        with (
+            opened(root, recipe) as run,
+            pytest.raises(RunError, match=rf"zero: .*{named} changed.*--from zero"),
+        ):
+            run.begin(node)
+        path.write_bytes(was)
+        with opened(root, recipe) as run:
+            run.begin(node)
+
+
+def test_a_stage_that_was_killed_before_it_was_begun_takes_the_data_of_now(tmp_path):
+    recipe, root = graph_of(tmp_path), tmp_path / "run"
+    node = dag.graph(recipe)[0]
+    with opened(root, recipe) as run:
+        folder = run.begin(node)
+    (folder / dag.FINGERPRINT).unlink()
+    data = tmp_path / "problems.jsonl"
+    data.write_text('{"question": "2+2?", "answer": "4"}\n')
+    with opened(root, recipe) as run:
+        run.begin(node)
+    said = json.loads((folder / "lineage.json").read_text())
+    assert said["data"][0]["files"][0]["sha256"] == digest(data)

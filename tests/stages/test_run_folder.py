@@ -12,7 +12,7 @@ import pytest
 
 from aha.config import load, resolve
 from aha.errors import RunError
-from aha.stages import dag, run_folder
+from aha.stages import dag, resolution, run_folder
 from aha.stages.run_folder import differences, opened, stored_recipe
 
 
@@ -250,3 +250,34 @@ def test_a_resumed_run_stands_where_it_was_started(tmp_path, monkeypatch):
     assert Path.cwd() == there
     (here / "runs" / "r" / "env.json").write_text("{}")
     assert run_folder.started_in(here / "runs" / "r") == there
+
+
+def test_an_attempt_that_fails_early_leaves_where_the_run_was_started(tmp_path, monkeypatch):
+    root = tmp_path / "a"
+    begun(root, recipe())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = run_folder.started_in(root)
+    monkeypatch.chdir(elsewhere)
+    with opened(root, recipe()):
+        pass
+    assert run_folder.started_in(root) == here
+    begun(root, recipe())
+    assert run_folder.started_in(root) == elsewhere
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"resolved": {"wheels": 4}}'])
+def test_damaged_resolutions_say_what_to_do(tmp_path, damage):
+    (tmp_path / resolution.RESOLVED).write_text(damage)
+    with pytest.raises(RunError, match=r"resolved\.json is damaged.*remove it"):
+        resolution.planned(tmp_path, lambda: pytest.fail("measured again"))
+
+
+def test_a_resolution_is_made_once(tmp_path):
+    made = []
+    for _ in range(2):
+        found = resolution.once(
+            tmp_path, lambda: made.append(1) or {"n": len(made)}, lambda said: said["n"]
+        )
+        assert found == 1
+    assert made == [1]

@@ -17,7 +17,7 @@ from aha.records import Grade, Prompt, Rendered
 from aha.rewards.judge import Judge
 from aha.rewards.judge_ask import Called
 from aha.rewards.judge_cache import VerdictCache
-from aha.stages import launch, sample, sample_budget, sample_verdicts
+from aha.stages import launch, resolution, sample, sample_budget, sample_verdicts
 from aha.train import plan
 
 JUDGE = {"judge": "v3", "judges": {"v3": {"url": "http://127.0.0.1:1/v1", "model": "m"}}}
@@ -148,11 +148,11 @@ def test_a_budget_is_measured_once(tmp_path, monkeypatch):
     folder = locate("aha:base")
     monkeypatch.setattr(plan, "available_memory", lambda device="cpu": 2_000_000_000)
     first = sample_budget.resolve(made, made.stage["s"], tmp_path, folder, block=32)
-    stored = (tmp_path / sample_budget.RESOLVED).read_bytes()
+    stored = (tmp_path / resolution.RESOLVED).read_bytes()
     monkeypatch.setattr(plan, "available_memory", lambda device="cpu": 900_000_000)
     assert sample_budget.measure(made, made.stage["s"], folder, block=32) != first
     assert sample_budget.resolve(made, made.stage["s"], tmp_path, folder, block=32) == first
-    assert (tmp_path / sample_budget.RESOLVED).read_bytes() == stored
+    assert (tmp_path / resolution.RESOLVED).read_bytes() == stored
     assert json.loads(stored)["resolved"]["threads"] == 2
 
 
