@@ -24,6 +24,7 @@ LAYERS = (
     {"train"},
     {"evals"},
     {"stages"},
+    {"command_groups"},
     {"__main__"},
 )
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -94,6 +95,7 @@ def test_only_light_modules_are_light():
             "files",
             "config",
             "__main__",
+            "command_groups",
             "report",
             "data",
             "rewards",
