@@ -3,7 +3,8 @@
     {"aha", "recipe", "stage", "kind", "seed", "fingerprint", "license",
      "start": {"model", "sha256", ...what is known of it},
      "data": [{"source", "files": [{"file", "sha256", "rows"}], "from"}], "heldout": [...],
-     "rewards": [models that judged: {"name", "model", "sha256", ...}], "asked": {...}}
+     "rewards": [models that judged: {"name", "model", "sha256", ...}], "asked": {...},
+     "asked_sha256": {of template files, and of examples in front of a question}}
 
 Made once, when a stage is begun, and read ever after: a stage that goes on is refused where its files or its
 model have become others (`changed`). A stage that began from another
@@ -21,7 +22,7 @@ from typing import Any
 
 import aha
 from aha import files
-from aha.config import Recipe
+from aha.config import Recipe, SampleStage
 from aha.data import query, readers, sources
 from aha.errors import AhaError
 from aha.models import card
@@ -73,11 +74,13 @@ def make(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
         "heldout": data_of(node, seen, root, "heldout"),
         "rewards": rewards_of(node, seen),
         "asked": {key: data[key] for key in ASKED if data.get(key)},
+        "asked_sha256": _asked_files(node, seen),
     }
 
 
 def changed(recipe: Recipe, node: Node, root: Path) -> list[str]:
-    """What is not as it was when the stage was begun: the weights it started from, files that it reads.
+    """What is not as it was when the stage was begun: weights that it starts from or is judged by, its data
+    and template files.
 
     [] too where no lineage was written then, and for what is no longer there: whoever reads it says so.
     """
@@ -105,6 +108,7 @@ def _hashes(lineage: Mapping[str, Any]) -> dict[str, str]:
         if model
         for file, digest in model["sha256"].items()
     }
+    found |= {key: digest for key, digest in lineage.get("asked_sha256", {}).items()}
     for one in [*(lineage.get("data") or []), *(lineage.get("heldout") or [])]:
         found |= {f"{one['source']}: {it['file']}": it["sha256"] for it in one.get("files", [])}
     return found
@@ -245,6 +249,15 @@ def _data(written: str, placed: str, role: str, root: Path) -> dict[str, Any]:
             {"file": path.name, "sha256": files.sha256(path), "rows": _rows(path)} for path in named
         ]
     return found
+
+
+def _asked_files(node: Node, seen: Recipe) -> dict[str, str]:
+    """sha256 of the files that say how the model was asked: templates, examples in front of a question."""
+    data = node.config.get("data", {})
+    named = {key: Path(data[key]) for key in ("template", "chat_template") if data.get(key)}
+    if isinstance(placed := seen.stage.get(node.name), SampleStage) and placed.examples:
+        named |= {f"examples {path.name}": path for path in _files(placed.examples, "train")}
+    return {key: files.sha256(path) for key, path in named.items() if path.is_file()}
 
 
 def _files(source: str, role: str) -> list[Path]:

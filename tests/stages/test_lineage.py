@@ -219,14 +219,21 @@ def test_a_file_that_says_nothing_is_none(tmp_path, text):
 
 
 def test_a_stage_does_not_go_on_with_other_data_or_another_model(tmp_path):
-    recipe, root = graph_of(tmp_path), tmp_path / "run"
-    node = dag.graph(recipe)[0]
+    template = tmp_path / "template.txt"
+    template.write_text("{question}\n")
+    train = str(tmp_path / "problems.jsonl")
+    recipe = graph_of(tmp_path, data={"train": train, "template": str(template)})
+    root, node = tmp_path / "run", dag.graph(recipe)[0]
     with opened(root, recipe) as run:
         run.begin(node)
     with opened(root, recipe) as run:  # nothing changed
         run.begin(node)
     data, weights = tmp_path / "problems.jsonl", tmp_path / "base" / "model.safetensors"
-    for path, named in ((data, "problems.jsonl"), (weights, "the model .*base: model.safetensors")):
+    for path, named in (
+        (data, "problems.jsonl"),
+        (weights, "the model .*base: model.safetensors"),
+        (template, "template"),
+    ):
         was = path.read_bytes()
         path.write_bytes(was[:-1] + b" ")
         with (
