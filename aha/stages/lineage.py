@@ -108,7 +108,7 @@ def _hashes(lineage: Mapping[str, Any]) -> dict[str, str]:
         if model
         for file, digest in model["sha256"].items()
     }
-    found |= {key: digest for key, digest in lineage.get("asked_sha256", {}).items()}
+    found |= lineage.get("asked_sha256", {})
     for one in [*(lineage.get("data") or []), *(lineage.get("heldout") or [])]:
         found |= {f"{one['source']}: {it['file']}": it["sha256"] for it in one.get("files", [])}
     return found
