@@ -167,15 +167,22 @@ def doctor(
 @app.command()
 def preflight(
     recipe: RecipeArgument,
-    words: MoreOverrides = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]", help="A stage of kind rl; the first one without it."),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Can the model learn from the problems, and if not, why? Exit code 1: it cannot."""
     from aha import config
+    from aha.errors import ConfigError
     from aha.stages import preflight as flight
 
-    facts, lines = flight.examine(config.load(recipe, [*(overrides or []), *(words or [])]))
+    stages, overrides = _stages_and_overrides(words, overrides)
+    if len(stages) > 1:
+        raise ConfigError(f"one stage at a time, not {', '.join(stages)}")
+    facts, lines = flight.examine(config.load(recipe, overrides), *stages)
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
     if facts["verdict"]["state"] == "cannot":
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ To add one: a subclass here only if the command line must tell it apart.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 
@@ -45,14 +46,29 @@ class Stopped(AhaError):
     exit_code = 130
 
 
+def keys_of(stage: str, table: str | None, said: str) -> str:
+    """A message in which keys of a table (`zero.steps`) are those of a stage (`stage.dev2.steps`)."""
+    if not table or table == stage:
+        return said
+    said = re.sub(rf"^{table}: ", f"{stage}: ", said)
+    return re.sub(rf"(?<![\w./-]){table}\.(?=[a-z_])", f"stage.{stage}.", said)
+
+
 @contextlib.contextmanager
-def naming(what: str) -> Iterator[None]:
-    """Errors from inside say `what` (a stage) in front, where they do not begin with it."""
+def naming(stage: str, table: str | None = None) -> Iterator[None]:
+    """Errors from inside name a stage in front, where they do not begin with it, and its own keys.
+
+    Args:
+        table: of a recipe, whose keys they name otherwise.
+    """
     try:
         yield
     except Stopped:
         raise
     except AhaError as error:
-        if str(error).startswith((f"{what}:", f"{what}.")):
+        said = keys_of(stage, table, str(error))
+        if not said.startswith((f"{stage}:", f"{stage}.")):
+            said = f"{stage}: {said}"
+        if said == str(error):
             raise
-        raise type(error)(f"{what}: {error}") from error
+        raise type(error)(said) from error

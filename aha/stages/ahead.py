@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aha.config import DataConfig, JudgeConfig, Recipe, RewardStage, SampleStage, ZeroConfig
 from aha.data import problems, sources, templates
-from aha.errors import AhaError, ConfigError, DoesNotFit, ModelError
+from aha.errors import AhaError, ConfigError, DoesNotFit, ModelError, keys_of
 from aha.models.locate import locate
 from aha.rewards.named import Reward
 from aha.stages import dag, longest, opinions, planned, planned_data, start
@@ -65,7 +65,8 @@ def faults(
         try:
             _look(planned.Stage(recipe, node, root, frozenset(again), timed=False))
         except AhaError as error:
-            yield node.name, error
+            said = keys_of(node.name, start.TABLE.get(node.kind), str(error))
+            yield node.name, type(error)(said.removeprefix(f"{node.name}: "))
 
 
 def _look(it: planned.Stage) -> None:

@@ -62,7 +62,7 @@ def run(
                 measuring.after(node.name)
                 continue
             try:
-                with naming(node.name), folder.metered(node) as meter:
+                with naming(node.name, start.TABLE.get(node.kind)), folder.metered(node) as meter:
                     facts = _start(recipe, node, folder, console)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the disk may be what is wrong

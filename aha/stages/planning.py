@@ -16,7 +16,7 @@ from typing import Any
 from aha.config import Recipe
 from aha.errors import naming
 from aha.report.console import duration
-from aha.stages import dag, planned
+from aha.stages import dag, planned, start
 
 Facts = dict[str, Any]
 STATES = {"new": "to do", "begun": "goes on", "done": "done", "other": "changed"}
@@ -53,7 +53,7 @@ def facts(
         said = "again" if node.name in again and state != "new" else STATES[state]
         made: Facts = {}
         if to_do:
-            with naming(node.name):
+            with naming(node.name, start.TABLE.get(node.kind)):
                 made = planned.facts_of(planned.Stage(recipe, node, root, frozenset(again), timed))
         found[node.name] = {"kind": node.kind, "state": said, "to_do": to_do} | made
     return {

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from aha import files
 from aha.config import Recipe, ZeroConfig
 from aha.data.golds import own_answer
-from aha.errors import ConfigError, RunError
+from aha.errors import ConfigError, RunError, keys_of
 from aha.evals import passk
 from aha.models.locate import locate
 from aha.records import Grade, Group, Prompt, Scored
@@ -63,7 +63,7 @@ def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
         facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, recipe.zero.preflight)
         files.write_json(stored, {"recipe": node.fingerprint} | facts)
         run.event("preflight", verdict=facts["verdict"], tokens_per_s=rate)
-    run.console.note("\n".join(lines(facts, recipe.zero, rate)))
+    run.console.note(keys_of(node.name, "zero", "\n".join(lines(facts, recipe.zero, rate))))
     verdict = Verdict(**facts["verdict"])
     if verdict.state == "cannot" and recipe.zero.preflight_strict:
         begun_with = (resolution.RESOLVED, NORMALISE, dag.FINGERPRINT)
@@ -75,27 +75,38 @@ def before_first_step(run: "Run", recipe: Recipe, node: dag.Node) -> None:
         )
 
 
-def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
+def examine(recipe: Recipe, stage: str = "") -> tuple[dict[str, Any], list[str]]:
     """`aha preflight`: facts as plain values and as lines. Leaves nothing behind.
 
+    Args:
+        stage: of kind rl; the first one of the recipe without it.
+
     Raises:
-        ConfigError: no RL stage, or its model has not been pretrained yet.
+        ConfigError: no such RL stage, or what it starts from is not made yet.
     """
     from aha.stages import zero
     from aha.stages.run_folder import opened
 
-    if recipe.zero is None:
-        raise ConfigError("the recipe has no [zero] table: there is nothing to look at beforehand")
-    node = next(node for node in dag.graph(recipe) if node.name == "zero")
+    nodes = dag.graph(recipe)
+    learning = [node for node in nodes if node.kind == "rl"]
+    if not learning:
+        raise ConfigError(
+            "the recipe has no stage of kind rl: there is nothing to look at beforehand"
+        )
+    node = dag.select(nodes, [stage])[-1] if stage else learning[0]
+    if node.kind != "rl":
+        there = ", ".join(node.name for node in learning)
+        raise ConfigError(f"{stage} is of kind {node.kind}; a preflight looks at kind rl: {there}")
     root = Path(recipe.run_dir) / recipe.name
     for before in node.parents:
         if dag.status(before, root) != "done":
             raise ConfigError(
-                f"the stage {before.name} in {root} is not done yet: run it first with "
+                f"{node.name} needs the stage {before.name}, which is not done in {root}: run it first with "
                 f"`aha run RECIPE {before.name}`"
             )
-    recipe = start.view(recipe, "zero", root)
+    recipe = start.view(recipe, node.name, root)
     assert recipe.zero is not None
+    name, (node,) = node.name, dag.graph(recipe)
     model = locate(recipe.model.path)
     answers = recipe.zero.preflight or ZeroConfig.model_fields["preflight"].default
     with (
@@ -105,7 +116,7 @@ def examine(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
         zero.assembled(recipe, folder, folder.begin(node), model, silent) as run,
     ):
         facts, rate = measure(run, recipe.seed, recipe.data.answer_tag, answers)
-    said = lines(facts, recipe.zero, rate)
+    said = [keys_of(name, "zero", line) for line in lines(facts, recipe.zero, rate)]
     return facts | {"sampled_tokens_per_s": rate}, said
 
 

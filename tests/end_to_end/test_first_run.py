@@ -3,11 +3,13 @@
 import json
 import shlex
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aha.config import dump_toml
 from aha.stages import summary
 from aha.stages.run_folder import stored_recipe
 from tests.chaos import same
@@ -72,6 +74,37 @@ def test_the_command_says_the_same(aha: Aha, recipe: Path, tmp_path: Path) -> No
     said = aha("preflight", recipe, *words, "--set", "zero.max_answer_tokens=3")
     plain(said, 1, "preflight: cannot learn", "were cut at the cap of 3 tokens")
     assert all(len(line) <= 80 for line in said.out.splitlines())
+
+
+def test_a_named_stage_is_looked_at_as_the_first_one(
+    aha: Aha, recipe: Path, tmp_path: Path
+) -> None:
+    words = [word for pair in small(tmp_path, "7") for word in ("--set", pair)]
+    first = json.loads(aha("preflight", recipe, *words, "--json").out)
+    mine = tmp_path / "mine.toml"
+    stage = tomllib.loads(recipe.read_text("utf-8"))["zero"] | {"kind": "rl"}
+    judged = {"kind": "rl", "start": "stage:again"}
+    more = {"stage": {"again": stage, "last": judged, "data": {"kind": "sample"}}}
+    raw = tomllib.loads(recipe.read_text("utf-8")) | more
+    del raw["zero"]
+    mine.write_text(dump_toml(raw), "utf-8")
+    words = [word.replace("zero.", "stage.again.") for word in words]
+    for asked in ([], ["again"]):
+        said = aha("preflight", mine, *asked, *words, "--json")
+        assert said.code == 0, said.text
+        found = json.loads(said.out)
+        assert {**found, "sampled_tokens_per_s": 0} == {**first, "sampled_tokens_per_s": 0}
+    plain(
+        aha("preflight", mine, "last", *words),
+        2,
+        "last needs the stage again",
+        "aha run RECIPE again",
+    )
+    plain(
+        aha("preflight", mine, "data", *words), 2, "data is of kind sample", "kind rl: again, last"
+    )
+    plain(aha("preflight", mine, "agian", *words), 2, "did you mean again?")
+    plain(aha("preflight", mine, "again", "last", *words), 2, "one stage at a time")
 
 
 def test_after_the_run(unbroken: Path) -> None:
