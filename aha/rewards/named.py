@@ -93,10 +93,13 @@ def format(judged: Judged) -> Known:
 def language(judged: Judged) -> Known:
     """Share of the thinking's words in the language of the question, 0..1. DeepSeek-R1 v2 Eq. 7.
 
-    Without thinking, that of the whole answer. Nothing to count (no words): None.
+    Without thinking, that of the whole answer. Formulas without a word are in no other language: 1, else a
+    word would be paid for where its neighbours of the group need none, and a foreign one cost nothing there.
+    Nothing at all, or a question whose language is not known: None.
     """
     thinking = judged.parsed.think or judged.text
-    return languages.consistency(thinking, judged.language)
+    share = languages.consistency(thinking, judged.language)
+    return 1.0 if share is None and judged.language and thinking.strip() else share
 
 
 NO_END = 1 << 40

@@ -140,8 +140,13 @@ def test_language_repetition_and_readable_by_name():
     thinking = "<think>We add the two numbers and see what comes out of it.</think> 4"
     assert score(mix, thinking, lang="en").reward == 1.0
     assert score(mix, thinking, question="小明有三个苹果，又买了两个，一共有几个？").reward == 0.0
-    unknown = score(mix, "<think>$1+1$</think> 2", lang="en")
-    assert (unknown.parts, unknown.valid) == ({}, False)
+    for lang in ("en", "zh"):  # no word: in no other language
+        assert score(mix, "<think>$1+1$</think> 2", lang=lang).parts == {"language": 1.0}
+        unknown = score(mix, " \n", lang=lang)
+        assert (unknown.parts, unknown.valid) == ({}, False)
+    assert score(mix, "<think>1+1. Wait. 2</think> 2", lang="zh").parts == {"language": 0.0}
+    nothing = score(mix, thinking, question="$1+1$")
+    assert (nothing.parts, nothing.valid) == ({}, False)
     [loop] = (
         Mix({"repetition": 1.0}).score(question(), [rollout("x", 0, [1, 2] * 50)], [RIGHT]).scored
     )
