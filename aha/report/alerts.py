@@ -31,6 +31,7 @@ REWARD_ROSE = 0.1  # since the first evaluation
 NOISE = 2.0  # standard errors of a difference of two means
 FELL = 0.02  # of a score 0..1
 SEVERAL, SAME, EMPTY, CANNED = 0.05, 0.5, 0.2, 0.5  # shares of answers
+PARTLY = 0.2  # of groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +251,16 @@ def echo(rows: Sequence[Row]) -> str | None:
     return None
 
 
+def partly_paid(rows: Sequence[Row]) -> str | None:
+    share = _mean(rows, "group/partly_paid/share")
+    if share is not None and share > PARTLY:
+        return (
+            f"in {_percent(share)} of the groups a reward is there for some answers only (None for the "
+            "others): those are paid for having it, whatever it says. Let it give every answer a number."
+        )
+    return None
+
+
 def canned_thinking(rows: Sequence[Row]) -> str | None:
     share = _mean(rows, "suspect/canned/share")
     if share is not None and share > CANNED:
@@ -353,6 +364,7 @@ RULES: dict[str, Rule] = {
     "empty_thinking": empty_thinking,
     "echo": echo,
     "canned_thinking": canned_thinking,
+    "partly_paid": partly_paid,
     "length_jump": length_jump,
     "length_collapse": length_collapse,
     "entropy": entropy,

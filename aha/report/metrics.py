@@ -100,6 +100,7 @@ METRICS: dict[str, Metric] = {
     "group/all_right/share": _share("Groups in which every answer is right."),
     "group/all_wrong/share": _share("Groups in which no answer is right."),
     "group/informative/share": _share("Groups with right and with other answers."),
+    "group/partly_paid/share": _share("Groups in which a reward is there for some answers only."),
     "group/flat/share": _share("Groups whose rewards are all equal: their advantage is 0."),
     "group/refilled/sum": _sum("Flat groups replaced by dynamic sampling.", "groups"),
     "advantage/abs/mean": _mean("Size of the advantage over judged answers."),

@@ -99,7 +99,14 @@ def _groups(groups: Sequence[Group]) -> dict[str, float | None]:
         "group/all_wrong/share": _mean([bool(r) and not any(r) for r in right]),
         "group/informative/share": _mean([any(r) and not all(r) for r in right]),
         "group/flat/share": fmean(flat),
+        "group/partly_paid/share": _mean([_partly_paid(g) for g in groups]),
     }
+
+
+def _partly_paid(group: Group) -> bool:
+    """Whether a reward is there for some answers of a group and not for others."""
+    paid = [frozenset(s.parts) for s in group.scored if s.valid]
+    return len(set(paid)) > 1
 
 
 def _lengths(

@@ -97,6 +97,7 @@ def late(step, since=20):
         ("empty_thinking", lambda s: {"suspect/empty/share": 0.3} if late(s) else {}),
         ("echo", lambda s: {"suspect/echo/share": 0.3} if late(s) else {}),
         ("canned_thinking", lambda s: {"suspect/canned/share": 0.6} if late(s) else {}),
+        ("partly_paid", lambda s: {"group/partly_paid/share": 0.3} if late(s) else {}),
         (
             "flattery",  # the score climbs, what is true of the same answers sinks
             lambda s: {"opinion/rm/score": 0.1 * s, "opinion/rm/truth": 0.8 - 0.005 * s},

@@ -81,3 +81,11 @@ def test_truth_does_not_depend_on_what_is_paid():
     values = step_metrics.opinions([talk], {"helpful"})
     assert values["opinion/helpful/truth"] == 1.0
     assert values["opinion/helpful/agree"] is None
+
+
+def test_a_reward_that_some_answers_of_a_group_lack_is_counted():
+    whole = group("math", graded(1.0, language=1.0), graded(0.0, language=0.0))
+    other = group("math", graded(1.0, form=1.0), graded(0.0, form=0.0))  # of another domain
+    torn = group("math", graded(1.0, language=1.0), graded(0.0))
+    assert of(whole, other)["group/partly_paid/share"] == 0.0
+    assert of(whole, torn, other, other)["group/partly_paid/share"] == 0.25
