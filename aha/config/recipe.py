@@ -124,6 +124,8 @@ KINDS = {"pretrain": "pretrain", "sft": "sft", "zero": "rl"}
 """Stages that have a table of their own, and what they do."""
 FOLDERS = ("logs", "measures", "checkpoints", "model", "hf")
 """Folders of a run that are no stage's."""
+TABLES = ("seed", "data")
+"""Keys of a recipe that stand beside a stage's table in what its result depends on."""
 
 
 class Recipe(Section):
@@ -167,7 +169,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names(self) -> "Recipe":
         for name, stage in self.stage.items():
-            taken = (*KINDS, *FOLDERS)
+            taken = (*KINDS, *FOLDERS, *TABLES)
             if name in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(
                     f"stage.{name}: a stage is called by small letters, digits and _, and not "

@@ -54,13 +54,23 @@ def contrasts(
     rows = []
     for problem, better in right.items():
         worse = sorted(wrong.get(problem, []), key=lambda one: _rank(one, forms))
-        pairs = [
-            (chosen, row, rejected)
-            for (chosen, row), rejected in zip(better, worse, strict=False)
-            if chosen.grade.score > rejected.grade.score
-        ]
+        pairs = _matched(better, worse)
         rows += [_row(*pair, forms) for pair in pairs[: rules.per_prompt or None]]
     return rows
+
+
+def _matched(
+    better: Sequence[tuple[Sampled, dict[str, Any]]], worse: Sequence[Sampled]
+) -> list[tuple[Sampled, dict[str, Any], Sampled]]:
+    """Each kept answer with the first wrong one that it beats; none is taken twice."""
+    left, pairs = list(worse), []
+    for chosen, row in better:
+        for place, rejected in enumerate(left):
+            if chosen.grade.score > rejected.grade.score:
+                pairs.append((chosen, row, rejected))
+                del left[place]
+                break
+    return pairs
 
 
 def facts(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

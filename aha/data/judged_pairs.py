@@ -124,7 +124,7 @@ def load_answered(
         DataError: nothing there, no usable row, too many broken ones.
     """
     asked = query.parse(source)
-    query.take_weight(asked)
+    query.refuse_weight(asked)
     query.refuse_unknown(asked.keys, KEYS, where=f"data source {asked.where}")
     limit = limit_of(asked)
     own = config.model_copy(update={"heldout": source}) if split == "heldout" else config

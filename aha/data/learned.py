@@ -199,11 +199,12 @@ def _clean(
 
 
 def _names(wheres: Sequence[str]) -> list[str]:
-    """Short names of sources, all different: NAME/dialogues.jsonl of a stage, else the file or hub id."""
+    """Short names of sources, all different: NAME/dialogues.jsonl of a stage, NAME of a folder, else the file
+    or hub id. They seed what a mixture takes, so they do not tell where a run is."""
     names: list[str] = []
     for where in wheres:
         path = Path(where)
-        name = path.name if looks_like_a_path(where) else where
+        name = path.name if looks_like_a_path(where) or path.is_dir() else where
         if path.name == "dialogues.jsonl" and path.parent.name:
             name = f"{path.parent.name}/{path.name}"
         names.append(name)

@@ -155,7 +155,7 @@ def _load(
     needs: str,
 ) -> Loaded[T]:
     asked = query.parse(source)
-    query.take_weight(asked)
+    query.refuse_weight(asked)
     limit: int | None = None
     named: dict[str, str] = {}
     inputs: list[tuple[str, Iterable[Row | BadRow]]]

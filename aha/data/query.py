@@ -68,6 +68,19 @@ def take_weight(asked: Query) -> Fraction:
     return weight
 
 
+def refuse_weight(asked: Query) -> None:
+    """Take out a weight of 1, as good as none: here every row of every source is taken.
+
+    Raises:
+        ConfigError: another weight.
+    """
+    if take_weight(asked) != 1:
+        raise ConfigError(
+            f"{asked.where}?weight=: shares are for data.train and the train of an sft stage; here all "
+            "rows of all sources are taken. Take fewer with ?n="
+        )
+
+
 def number(text: str, *, where: str) -> float:
     """A finite number.
 

@@ -199,13 +199,18 @@ def _near(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
+def _is_data(file: Path) -> bool:
+    """Not the decisions of people about another file (review.py)."""
+    return bool(readers.suffix(file)) and not file.name.endswith(".review.jsonl")
+
+
 def files_of_split(folder: Path, split: str) -> list[Path]:
     """The files of a folder whose stem begins with the split's name, or of its folder `data`."""
     try:
-        there = sorted(file for file in folder.iterdir() if readers.suffix(file))
+        there = sorted(file for file in folder.iterdir() if _is_data(file))
         if not there and (folder / "data").is_dir():
             folder = folder / "data"
-            there = sorted(file for file in folder.iterdir() if readers.suffix(file))
+            there = sorted(file for file in folder.iterdir() if _is_data(file))
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
     for name in TRAIN if split in TRAIN else HELDOUT if split == "heldout" else (split,):

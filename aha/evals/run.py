@@ -27,6 +27,8 @@ from aha.rollout.engine import Engine, SamplingParams
 
 BLOCK = 32
 """Problems sampled together, and the unit of resuming. Fixed: it is part of the schedule."""
+TAGS = ("think", "answer")
+"""Of thinking and answer, where the receipt has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def evaluate(
     receipt: Mapping[str, Any],
     stop: tuple[str, ...] = (),
     weights: str = "",
-    tags: tuple[str, str] = ("think", "answer"),
+    tags: tuple[str, str] = TAGS,
     progress: Callable[[int, int], None] | None = None,
     stream: str = "eval",
     summary: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Result] | None = None,
@@ -79,6 +81,8 @@ def evaluate(
         summary: numbers of the rows, for those who want others than pass@1; None: `summarise`.
     """
     said = dict(receipt) | {"weights": weights}
+    if tags != TAGS:
+        said["tags"] = list(tags)
     done, partial = folder / "result.json", folder / "samples.partial.jsonl"
     if done.exists():
         stored = json.loads(done.read_text("utf-8"))
@@ -167,6 +171,7 @@ def regrade(folder: Path, graders: Graders, *, mode: str | None = None) -> Resul
     rows = files.read_jsonl(folder / "samples.jsonl")
     stored = json.loads((folder / "result.json").read_text("utf-8"))
     answers = mode or stored["receipt"]["answers"]
+    think_tag, answer_tag = stored["receipt"].get("tags", TAGS)
     for number, row in enumerate(rows):
         graders.submit(
             f"regrade/{number}",
@@ -175,6 +180,8 @@ def regrade(folder: Path, graders: Graders, *, mode: str | None = None) -> Resul
             row["response"],
             prefill=row["prefill"],
             mode=answers,
+            think_tag=think_tag,
+            answer_tag=answer_tag,
         )
     while graders.pending():
         for key, grade in graders.poll(0.1):
@@ -256,6 +263,10 @@ def _resumed(partial: Path, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
             pending = []
         else:
             pending.append(line)
+    if (
+        pending or partial.read_bytes().splitlines()[len(lines) :]
+    ):  # what is appended must stand alone
+        files.write_jsonl(partial, [dict(receipt), *rows, *([{"block_end": True}] if rows else [])])
     return rows
 
 

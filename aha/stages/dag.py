@@ -25,8 +25,8 @@ VERSIONS = {
     **{"sample": 3, "judge": 1, "reward_model": 2},
 }
 """By kind of stage: bump one when it would give other results for the same configuration."""
-NO_EFFECT = {"preflight", "preflight_strict"}
-"""Keys of an RL stage that change whether it starts, never what it gives."""
+NO_EFFECT = {"preflight", "preflight_strict", "keep_last", "grader_workers"}
+"""Keys that change whether a stage starts, how fast it is or what it leaves lying, never what it gives."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
      "start": {"model", "sha256", ...what is known of it},
      "data": [{"source", "files": [{"file", "sha256", "rows"}], "from"}], "heldout": [...],
      "rewards": [models that judged: {"name", "model", "sha256", ...}], "asked": {...},
-     "asked_sha256": {of template files, and of examples in front of a question}}
+     "asked_sha256": {of templates, tokenizer, examples, functions, held-out problems}}
 
 Made once, when a stage is begun, and read ever after: a stage that goes on is refused where its files or its
 model have become others (`changed`). A stage that began from another
@@ -14,6 +14,7 @@ No time, no path of a run folder: two runs of a recipe have the same.
 Not covered: bytes of data sets of the hub (their name stands), what a judge behind an endpoint answered.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from typing import Any
 
 import aha
 from aha import files
-from aha.config import Recipe, SampleStage
+from aha.config import Recipe
 from aha.data import query, readers, sources
 from aha.errors import AhaError
 from aha.models import card
@@ -31,6 +32,7 @@ from aha.stages import start
 from aha.stages.dag import Node
 
 LINEAGE = card.LINEAGE
+TEMPLATES = ("template", "chat_template")
 ASKED = ("template", "chat_template", "system", "suffix", "think_tag", "answer_tag")
 """Keys of [data] that say how the model was asked."""
 _CACHED = re.compile(r"models--([\w.-]+)--([\w.-]+)/snapshots/([0-9a-f]{6,64})")
@@ -79,28 +81,31 @@ def make(recipe: Recipe, node: Node, root: Path) -> dict[str, Any]:
 
 
 def changed(recipe: Recipe, node: Node, root: Path) -> list[str]:
-    """What is not as it was when the stage was begun: weights that it starts from or is judged by, its data
-    and template files.
+    """What is not as it was when the stage was begun: weights that it starts from or is judged by, its data,
+    templates and functions.
 
-    [] too where no lineage was written then, and for what is no longer there: whoever reads it says so.
+    [] too where no lineage was written then, or none can be made now: whoever reads what is missing says so.
     """
     stored = read(root / node.name / LINEAGE)
     if stored is None:
         return []
     try:
-        now = make(recipe, node, root)
+        before, now = _hashes(stored), _hashes(make(recipe, node, root))
     except AhaError:
         return []
-    return [
-        f"{what} changed since it was begun (sha256 {before[what][:12]}, now {sha256[:12]})"
-        for before, after in [(_hashes(stored), _hashes(now))]
-        for what, sha256 in after.items()
-        if before.get(what, sha256) != sha256
-    ]
+    found = []
+    for what in dict.fromkeys([*before, *now]):
+        if what not in now:
+            found.append(f"{what} has gone")
+        elif what not in before:
+            found.append(f"{what} has come")
+        elif before[what] != now[what]:
+            found.append(f"{what} changed (sha256 {before[what][:12]}, now {now[what][:12]})")
+    return found
 
 
 def _hashes(lineage: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 by name of the model that a stage began from and of each file that it reads."""
+    """sha256 by name of the models that a stage began from and of each file that it reads."""
     models = [lineage.get("start"), *(lineage.get("rewards") or [])]
     found = {
         f"the model {model['model']}: {file}": digest
@@ -252,12 +257,24 @@ def _data(written: str, placed: str, role: str, root: Path) -> dict[str, Any]:
 
 
 def _asked_files(node: Node, seen: Recipe) -> dict[str, str]:
-    """sha256 of the files that say how the model was asked: templates, examples in front of a question."""
-    data = node.config.get("data", {})
-    named = {key: Path(data[key]) for key in ("template", "chat_template") if data.get(key)}
-    if isinstance(placed := seen.stage.get(node.name), SampleStage) and placed.examples:
-        named |= {f"examples {path.name}": path for path in _files(placed.examples, "train")}
-    return {key: files.sha256(path) for key, path in named.items() if path.is_file()}
+    """sha256 of the files that say how the model was asked, what it was paid by and what was held out:
+    templates, its tokenizer, examples in front of a question, functions, held-out problems."""
+    data, (own, placed) = node.config.get("data", {}), _tables(node, seen)
+    named = {key: Path(data[key]).expanduser() for key in TEMPLATES if data.get(key)}
+    if node.kind not in ("pretrain", "judge") and not own.get("written"):
+        with contextlib.suppress(AhaError):
+            named["tokenizer"] = locate(seen.model.path) / "tokenizer.json"
+    sources_of = {"examples": _listed(getattr(placed, "examples", None))}
+    if "train" in own:
+        sources_of["data.heldout"] = _listed(data.get("heldout"))
+    for role, some in sources_of.items():
+        for one in some:
+            files_of = _files(one, "heldout" if role == "data.heldout" else "train")
+            named |= {f"{role} {path.name}": path for path in files_of}
+    tables = [own.get("rewards") or {}, *(own.get("rewards_for") or {}).values()]
+    for name in {name for table in tables for name in table if ":" in name}:
+        named[name] = Path(name.rpartition(":")[0]).expanduser()
+    return {key: files.sha256(path) for key, path in sorted(named.items()) if path.is_file()}
 
 
 def _files(source: str, role: str) -> list[Path]:

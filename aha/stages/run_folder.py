@@ -28,6 +28,8 @@ from aha.stages import cost, dag
 from aha.stages.dag import Node
 
 RECIPE, ENVIRONMENT = "recipe.toml", "env.json"
+BOOKS = ("config.toml", "cost.json", "data.json", "lineage.json", "resolved.json", dag.FINGERPRINT)
+"""Files of a stage that is begun and has computed nothing yet."""
 LOCK_SECONDS = 2.0
 """How long the lock of a run folder is waited for."""
 WHERE_AND_HOW = ("run_dir", "threads", "memory_gb")
@@ -77,11 +79,12 @@ class RunFolder:
         self._node = node
         folder = self.root / node.name
         folder.mkdir(exist_ok=True)
+        if not _computed(folder):  # it is new, or an attempt ended for what was wrong with its data
+            (folder / lineage.LINEAGE).unlink(missing_ok=True)
+        with contextlib.suppress(AhaError):  # the stage says itself what is not there
+            lineage.of_stage(self.recipe, node, self.root)
         if dag.status(node, self.root) == "new":
             files.write_text(folder / "config.toml", configuration.dump_toml(node.config))
-            (folder / lineage.LINEAGE).unlink(missing_ok=True)
-            with contextlib.suppress(AhaError):  # the stage says itself what is not there
-                lineage.of_stage(self.recipe, node, self.root)
             files.write_json(folder / dag.FINGERPRINT, {"fingerprint": node.fingerprint})
         elif changed := lineage.changed(self.recipe, node, self.root):
             raise RunError(
@@ -156,6 +159,14 @@ def opened(
             files.write_json(root / ENVIRONMENT, environment())
         folder.event("attempt", command=sys.argv[1:], pid=os.getpid())
         yield folder
+
+
+def _computed(folder: Path) -> bool:
+    """Whether a stage has made something of its data, beside looking at them."""
+    return any(
+        path.is_file() and path.name not in BOOKS and path.stat().st_size
+        for path in folder.rglob("*")
+    )
 
 
 def _locked(lock: IO[str]) -> bool:

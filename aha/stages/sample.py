@@ -248,6 +248,7 @@ def _judge_maker(recipe: Recipe, config: SampleStage, folder: Path) -> sample_re
     if judged is None:
         return None
     if judged.path:
+        locate(judged.path)  # told before anything is sampled
         return lambda: _judge(recipe, judged, folder)
     made = _judge(recipe, judged, folder)
     return lambda: made
@@ -257,7 +258,8 @@ def _refiner_maker(config: SampleStage, folder: Path) -> sample_refined.Make | N
     """The same for who rewrites."""
     if not config.refine_by:
         return None
-    if config.refiners[config.refine_by].path:
+    if path := config.refiners[config.refine_by].path:
+        locate(path)
         return lambda: sample_refined.refiner_of(config, folder)
     made = sample_refined.refiner_of(config, folder)
     return lambda: made
@@ -287,7 +289,7 @@ def _of_written(
         f"aha {name} · {recipe.name}",
         [*(each.sentence() for each in loaded), f"run     {run_folder.root}"],
     )
-    heldout = problems.load(recipe.data).heldout if config.overlap_words else []
+    heldout = problems.heldout(recipe.data)[0] if config.overlap_words else []
     plain = _rules(recipe, config, "")  # of equal answers the one with the first id stays
     rules = replace(plain, prefer="shortest", per_prompt=0, correct=False, bare=True)
     selected = select(given, rules, heldout)

@@ -30,6 +30,8 @@ SAMPLES = "eval/samples.jsonl"
 """All answers of a sampling stage, as they were sampled."""
 OF_PAIRS = ("dpo", "reward_model")
 """Kinds of stages that learn pairs."""
+ASKED = ("train", "heldout")
+"""Keys of [data] that name what a model is asked."""
 TABLE = {"rl": "zero", "sft": "sft", "pretrain": "pretrain"}
 """Kind of a stage -> the table that its code reads."""
 
@@ -76,6 +78,8 @@ def _relevant(recipe: Recipe, stage: str, found: dict[str, Any]) -> dict[str, An
     if recipe.kind(stage) == "judge":  # no model of the recipe, and what is asked stands elsewhere
         del found["model"]
         found["data"] = {key: found["data"][key] for key in JUDGED_BY if key in found["data"]}
+    if recipe.kind(stage) in OF_PAIRS:  # these learn their own data and answer no question
+        found["data"] = {key: value for key, value in found["data"].items() if key not in ASKED}
     return found
 
 
@@ -139,6 +143,9 @@ def _check_kinds(recipe: Recipe, stage: str) -> None:
         ("start", found.get("model", {}).get("path"), a_model, "a model that writes"),
         ("reward_models", own.get("reward_models"), ("reward_model",), "a reward model"),
         ("judges", own.get("judges"), MODELS, "a model that writes"),
+        ("judge", own.get("judge"), MODELS, "a model that writes"),
+        ("refiners", own.get("refiners"), MODELS, "a model that writes"),
+        ("examples", own.get("examples"), ("sample",), "dialogues"),
         ("train", own.get("train"), learned.get(kind, ("sample", "judge")), "what it learns"),
         ("heldout", own.get("heldout"), learned.get(kind, ("sample", "judge")), "what it learns"),
         ("written", own.get("written"), ("sample",), "dialogues"),

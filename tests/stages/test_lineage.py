@@ -9,7 +9,7 @@ import pytest
 from aha.config import resolve
 from aha.errors import ModelError, RunError
 from aha.models import card
-from aha.stages import dag, lineage
+from aha.stages import dag, lineage, run_folder
 from aha.stages.run_folder import opened
 
 
@@ -219,23 +219,28 @@ def test_a_file_that_says_nothing_is_none(tmp_path, text):
 
 
 def test_a_stage_does_not_go_on_with_other_data_or_another_model(tmp_path):
-    template = tmp_path / "template.txt"
+    template, paid = tmp_path / "template.txt", tmp_path / "paid.py"
     template.write_text("{question}\n")
+    paid.write_text("def f(completions, **_): return [1.0 for _ in completions]\n")
     train = str(tmp_path / "problems.jsonl")
-    recipe = graph_of(tmp_path, data={"train": train, "template": str(template)})
+    rewards = {"rewards": {"accuracy": 1.0, f"{paid}:f": 1.0}}
+    recipe = graph_of(tmp_path, data={"train": train, "template": str(template)}, zero=rewards)
     root, node = tmp_path / "run", dag.graph(recipe)[0]
     with opened(root, recipe) as run:
-        run.begin(node)
+        (run.begin(node) / "metrics.jsonl").write_text("{}")
     with opened(root, recipe) as run:  # nothing changed
         run.begin(node)
     data, weights = tmp_path / "problems.jsonl", tmp_path / "base" / "model.safetensors"
+    tokenizer = tmp_path / "base" / "tokenizer.json"
     for path, named in (
         (data, "problems.jsonl"),
         (weights, "the model .*base: model.safetensors"),
         (template, "template"),
+        (tokenizer, "tokenizer"),
+        (paid, "paid.py:f"),
     ):
         was = path.read_bytes()
-        path.write_bytes(was[:-1] + b" ")
+        path.write_bytes(was[:-1] + b" " if path != tokenizer else b'{"version": "1.0"}')
         with (
             opened(root, recipe) as run,
             pytest.raises(RunError, match=rf"zero: .*{named} changed.*--from zero"),
@@ -244,6 +249,61 @@ def test_a_stage_does_not_go_on_with_other_data_or_another_model(tmp_path):
         path.write_bytes(was)
         with opened(root, recipe) as run:
             run.begin(node)
+
+
+def test_files_that_come_to_a_folder_of_data_or_go_are_changes(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in (0, 1):
+        (data / f"train-{number}.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
+    recipe, root = graph_of(tmp_path, data={"train": str(data)}), tmp_path / "run"
+    node = dag.graph(recipe)[0]
+    with opened(root, recipe) as run:
+        (run.begin(node) / "metrics.jsonl").write_text("{}")
+    (data / "train-0.jsonl").rename(data / "train-2.jsonl")
+    (data / "train-0.jsonl.review.jsonl").write_text("{}")  # no data
+    with (
+        opened(root, recipe) as run,
+        pytest.raises(RunError, match=r"train-0.jsonl has gone; .*train-2.jsonl has come\."),
+    ):
+        run.begin(node)
+
+
+def test_what_was_held_out_of_dialogues_is_part_of_them(tmp_path):
+    train, heldout = tmp_path / "train.jsonl", tmp_path / "heldout.jsonl"
+    train.write_text('{"question": "q", "response": "r"}\n')
+    heldout.write_text('{"question": "1+1?", "answer": "2"}\n')
+    recipe = resolve(
+        {
+            "model": {"path": str(model_folder(tmp_path / "base"))},
+            "data": {"heldout": str(heldout)},
+            "sft": {"train": str(train)},
+        }
+    )
+    root, node = tmp_path / "run", dag.graph(recipe)[0]
+    with opened(root, recipe) as run:
+        (run.begin(node) / "metrics.jsonl").write_text("{}")
+    heldout.write_text('{"question": "2+2?", "answer": "4"}\n')
+    with (
+        opened(root, recipe) as run,
+        pytest.raises(RunError, match=r"sft: data.heldout heldout.jsonl changed"),
+    ):
+        run.begin(node)
+
+
+def test_a_stage_that_has_computed_nothing_takes_data_that_were_mended(tmp_path):
+    recipe, root = graph_of(tmp_path), tmp_path / "run"
+    node = dag.graph(recipe)[0]
+    with opened(root, recipe) as run:
+        folder = run.begin(node)
+        (folder / "resolved.json").write_text("{}")
+    data = tmp_path / "problems.jsonl"
+    data.write_text('{"question": "2+2?", "answer": "4"}\n')
+    with opened(root, recipe) as run:
+        run.begin(node)
+    said = json.loads((folder / "lineage.json").read_text())
+    assert said["data"][0]["files"][0]["sha256"] == digest(data)
+    assert run_folder.started_in(root)
 
 
 def test_a_stage_that_was_killed_before_it_was_begun_takes_the_data_of_now(tmp_path):
