@@ -160,6 +160,11 @@ class ZeroConfig(Section):
                 f"plateau_window={self.plateau_window} is not a multiple of "
                 f"minibatches={self.minibatches}: a phase is not divided"
             )
+        if self.plateau_window and self.dynamic_sampling:
+            raise ValueError(
+                "plateau_window needs dynamic_sampling = 0: groups that are all right or all wrong are then "
+                "replaced, and what is left rises little however much is learned"
+            )
         if self.length_high and self.length_high < self.length_low:
             raise ValueError(
                 f"length_low={self.length_low} is above length_high={self.length_high}"
@@ -193,6 +198,7 @@ class ZeroConfig(Section):
     def preference_from(self) -> int:
         """Steps before reward models and judges count: the last preference_share of the steps is theirs.
 
-        A phase is scored as a whole: the first one with at least this many steps behind it is the first.
+        A phase is scored as a whole, so it is the beginning of the phase in which that share begins.
         """
-        return self.steps - math.ceil(round(self.preference_share * self.steps, 6))
+        first = self.steps - math.ceil(round(self.preference_share * self.steps, 6))
+        return first - first % self.minibatches

@@ -44,9 +44,9 @@ class Order:
     def take(self, k: int, cursor: int, *, avoid: Iterable[int] = ()) -> tuple[list[int], int]:
         """The next `k` indices (0..n-1) and the new cursor.
 
-        No index comes twice in one take, nor one of `avoid` (what the phase has asked before, for
-        its refills), unless fewer than `k` are left to give. Where a take runs into the next epoch,
-        the places there of problems it holds already are passed over.
+        No index comes twice in one take unless k is above n, nor one of `avoid` (what the phase has asked
+        before, for its refills) unless fewer than `k` others are left to give. Where a take runs into the
+        next epoch, the places there of problems it holds already are passed over.
         """
         if k < 0 or cursor < 0:
             raise ValueError(f"k={k}, cursor={cursor}: both count from 0")
@@ -54,7 +54,7 @@ class Order:
         used = set(avoid)
         while len(taken) < k:
             if len(used) >= self.n:  # all were asked: the data are smaller than the phase
-                used.clear()
+                used = set(taken) if len(taken) < self.n else set()
             index = self._at(cursor)
             cursor += 1
             if index not in used:

@@ -51,6 +51,9 @@ KANA = 0.1
 """Share of kana from which on a text of Chinese characters is Japanese."""
 
 
+_WRAPS = re.compile(r"```[\w+-]*|~~~[\w+-]*|`|\$|\\[a-zA-Z]+|\\[()\[\]]")
+
+
 def target(question: str) -> str:
     """The language of a question (`en`, `zh`, ...), "" if it has no words or an unknown language.
 
@@ -100,6 +103,17 @@ def consistency(thinking: str, target: str) -> float | None:
                 units -= _names(words)
             total += units
     return ours / total if total else None
+
+
+def known(target: str) -> bool:
+    """Whether this is the code of a language that words can be counted for."""
+    return bool(_code(target))
+
+
+def unwrapped(text: str) -> str:
+    """The text without what takes words out of the count: fences, backticks, formula signs, LaTeX commands,
+    capitals. For thinking of which nothing else is left."""
+    return _WRAPS.sub(" ", text).lower()
 
 
 def prose(text: str) -> str:

@@ -95,11 +95,15 @@ def language(judged: Judged) -> Known:
 
     Without thinking, that of the whole answer. Formulas without a word are in no other language: 1, else a
     word would be paid for where its neighbours of the group need none, and a foreign one cost nothing there.
-    Nothing at all, or a question whose language is not known: None.
+    Where all words stand in code, formulas or capitals, those count. Nothing at all, or a question whose
+    language is not known: None.
     """
-    thinking = judged.parsed.think or judged.text
-    share = languages.consistency(thinking, judged.language)
-    return 1.0 if share is None and judged.language and thinking.strip() else share
+    thinking, target = judged.parsed.think or judged.text, judged.language
+    share = languages.consistency(thinking, target)
+    if share is None and languages.known(target) and thinking.strip():
+        hidden = languages.consistency(languages.unwrapped(thinking), target)
+        return 1.0 if hidden is None else hidden
+    return share
 
 
 NO_END = 1 << 40
@@ -108,7 +112,8 @@ NO_END = 1 << 40
 
 def repetition(judged: Judged) -> Known:
     """0 for none, down to -1 for an answer that only repeats itself (repetition.py)."""
-    return repetition_penalty(judged.rollout.token_ids)
+    ids = judged.rollout.token_ids
+    return repetition_penalty(ids[:-1] if judged.rollout.stopped == "eos" else ids)
 
 
 def readable(judged: Judged) -> Known:

@@ -61,7 +61,9 @@ def assemble(
     config = recipe.zero
     assert config is not None
     # a reward that is not there is told before the model is loaded
-    preferences = opinions.of_recipe(config, folder)
+    preferences = opinions.of_recipe(
+        config, folder, (recipe.data.think_tag, recipe.data.answer_tag)
+    )
     mix = mix_of(recipe, config, preferences)
     for warning in (
         *check_domains(mix.tables, prompts),

@@ -34,8 +34,13 @@ ENOUGH = 32
 """Answers after which a judge that fails is told apart from one that failed once."""
 
 
-def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
+def of_recipe(
+    config: ZeroConfig, folder: Path, tags: tuple[str, str] = ("think", "answer")
+) -> dict[str, Reward]:
     """The rewards of `reward_models` and `judges` that a weight is given to; their models are loaded.
+
+    Args:
+        tags: of thinking and answer, which they take answers apart by.
 
     Raises:
         ConfigError: a name that is taken or has no weight, an endpoint that cannot be.
@@ -44,9 +49,12 @@ def of_recipe(config: ZeroConfig, folder: Path) -> dict[str, Reward]:
     made: dict[str, Reward] = {}
     for name in names_of(config):
         if name in config.reward_models:
-            made[name] = _scored(config.reward_models[name])
+            made[name] = _scored(config.reward_models[name], tags[0])
         else:
-            judge = judge_of(config.judges[name], folder / CACHE)
+            think, answer = tags
+            judge = judge_of(
+                config.judges[name], folder / CACHE, think_tag=think, answer_tag=answer
+            )
             asked = Asked(name, judge, config.max_grader_failures)
             made[name] = Reward(asked, group=True)
     return made
@@ -90,10 +98,10 @@ def unwatched(config: ZeroConfig, tables: Tables, prompts: Sequence[Prompt]) -> 
     return said
 
 
-def _scored(asked: RewardModelConfig) -> Reward:
+def _scored(asked: RewardModelConfig, think_tag: str) -> Reward:
     from aha.models.reward_model import RewardModel
 
-    return Reward(Scorer(RewardModel.load(asked.path), asked), group=True)
+    return Reward(Scorer(RewardModel.load(asked.path, think_tag=think_tag), asked), group=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,7 @@ def sample(run: "Run", seed: int, answers: int) -> tuple[Sampled, float]:
             groups += collect(
                 engine,
                 run.graders,
-                run.score,
+                run.early_score or run.score,  # what the first steps are paid by
                 [run.questions[i] for i in asked[at : at + size]],
                 config.group_size,
                 replace(run.params, stream=(seed, "preflight")),

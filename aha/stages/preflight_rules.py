@@ -173,6 +173,8 @@ def _without_accuracy(it: Sampled, asked: str, why: str) -> Verdict:
 
 def _none_right(it: Sampled, asked: str, config: ZeroConfig) -> Verdict:
     """Why is no answer right? The nearest cause first."""
+    if "accuracy" in it.varying:
+        return Verdict(state="can", reason=f"none of {asked} is wholly right, but scores differ")
     if it.cut >= CUT * it.answers:
         cap = config.max_answer_tokens
         return Verdict(

@@ -127,20 +127,22 @@ class Run:
         self._paying = state.step >= config.preference_from
         size = config.prompts_per_step * config.minibatches
         asked, state.cursor = self.order.take(size, state.cursor)
-        groups = self._collect(asked, 0)
-        refilled = 0
-        for attempt in range(1, config.dynamic_sampling + 1):
-            poor = [i for i, group in enumerate(groups) if flat(group)]
-            if not poor:
-                break
-            fresh, state.cursor = self.order.take(len(poor), state.cursor, avoid=asked)
-            asked += fresh
-            for place, group in zip(poor, self._collect(fresh, attempt), strict=True):
-                groups[place] = group
-            refilled += len(poor)
+        with merged(self.trainer.policy):  # once: captured graphs hold the merged weights
+            groups = self._collect(asked, 0)
+            judged, refilled = list(groups), 0
+            for attempt in range(1, config.dynamic_sampling + 1):
+                poor = [i for i, group in enumerate(groups) if flat(group)]
+                if not poor:
+                    break
+                fresh, state.cursor = self.order.take(len(poor), state.cursor, avoid=asked)
+                asked += fresh
+                for place, group in zip(poor, self._collect(fresh, attempt), strict=True):
+                    groups[place] = group
+                    judged.append(group)
+                refilled += len(poor)
         self.engine.rest()  # the update needs the memory
         self._phase = {"group/refilled/sum": float(refilled)}
-        self._check_graders(groups)
+        self._check_graders(judged)
         state.phase += 1
         return groups
 
@@ -196,7 +198,7 @@ class Run:
                     "zero.optim.lr, or use model.dtype='float32', in a new run from the last checkpoint"
                 )
         gap = result.metrics.get("policy/gap/mean")
-        if gap is not None and not gap <= self.config.max_gap:
+        if result.made and gap is not None and not gap <= self.config.max_gap:
             self.write_metrics()
             raise RunError(
                 f"step {state.step}: trainer and engine disagree by {gap:.3g} nats a token on the same "
@@ -329,7 +331,7 @@ class Run:
         def progress(done: int, tokens: int) -> None:
             self.console.heartbeat(done, total, tokens / (time.perf_counter() - start))
 
-        with self.timed("time/rollout_s"), merged(self.trainer.policy):
+        with self.timed("time/rollout_s"):
             return collect(
                 self.engine,
                 self.graders,

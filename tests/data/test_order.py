@@ -50,6 +50,16 @@ def test_everything_to_avoid_gives_problems_again():
     assert len(set(indices)) == 2
 
 
+@given(n=st.integers(1, 40), seed=st.integers(0, 5), data=st.data())
+def test_a_refill_of_all_that_is_left_and_more_asks_nothing_twice_at_once(n, seed, data):
+    k = data.draw(st.integers(0, n))
+    indices, after = Order(n, seed).take(k, 0)
+    more = data.draw(st.integers(0, n))  # more than n - k: some of `indices` come again
+    refill, _ = Order(n, seed).take(more, after, avoid=indices)
+    assert len(refill) == len(set(refill)) == more
+    assert len(set(refill) - set(indices)) == min(more, n - k)
+
+
 def test_no_problem_at_all():
     with pytest.raises(ValueError, match="n=0"):
         Order(0, 0)

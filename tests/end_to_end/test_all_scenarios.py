@@ -132,7 +132,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_the_plateau_ends_a_stage_as_its_last_step_would(
     aha: Aha, recipe: Path, tmp_path: Path
 ) -> None:
-    words = short("zero.steps=9", "zero.plateau_window=2", "zero.plateau_gain=1.0")
+    words = short(
+        "zero.steps=9", "zero.plateau_window=2", "zero.plateau_gain=1.0", "zero.dynamic_sampling=0"
+    )  # fmt: skip
     said = aha("run", recipe, *words)
     plain(
         said, 0, "or when a window of 2 is not more than 1 above", "ended at step 4 by its plateau"
@@ -165,7 +167,7 @@ def test_a_rising_run_is_not_ended(
     aha: Aha, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows that always rise: all steps are taken."""
-    words = short("zero.steps=4", "zero.plateau_window=1")
+    words = short("zero.steps=4", "zero.plateau_window=1", "zero.dynamic_sampling=0")
     monkeypatch.setattr(plateau, "stands_still", lambda before, now, gain: False)
     assert aha("run", recipe, *words).code == 0
     rows = metrics(tmp_path / "runs" / "run")

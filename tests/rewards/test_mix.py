@@ -145,12 +145,27 @@ def test_language_repetition_and_readable_by_name():
         unknown = score(mix, " \n", lang=lang)
         assert (unknown.parts, unknown.valid) == ({}, False)
     assert score(mix, "<think>1+1. Wait. 2</think> 2", lang="zh").parts == {"language": 0.0}
+    hidden = (
+        "```\nWe add them and look\n```",
+        "`we` `add` `them`",
+        "$we add them$",
+        "WE ADD SO IT IS",
+    )
+    for text in hidden:  # words that are not counted beside others are, where there are no others
+        assert score(mix, f"<think>{text}</think> 2", lang="zh").parts == {"language": 0.0}, text
+        assert score(mix, f"<think>{text}</think> 2", lang="en").parts == {"language": 1.0}, text
+    assert score(mix, r"<think>\frac{1}{2} + \sin x</think> 2", lang="zh").reward == 1.0
+    assert score(mix, "<think>$1+1$</think> 2", lang="xx").parts == {}  # no language we know
     nothing = score(mix, thinking, question="$1+1$")
     assert (nothing.parts, nothing.valid) == ({}, False)
     [loop] = (
         Mix({"repetition": 1.0}).score(question(), [rollout("x", 0, [1, 2] * 50)], [RIGHT]).scored
     )
     assert -1.0 <= loop.reward < -0.5
+    ended = rollout("x", 0, [*[1, 2] * 50, 0])
+    assert ended.stopped == "eos"
+    [bought_off] = Mix({"repetition": 1.0}).score(question(), [ended], [RIGHT]).scored
+    assert bought_off.reward == pytest.approx(loop.reward, abs=0.01)
     assert score(Mix({"readable": 1.0}), thinking, lang="en").reward == 1.0
     fenced = "<think>We run it:\n```python\nprint(1)\n```\nand see.</think> 4"
     assert score(Mix({"readable": 1.0}), fenced, lang="en").reward == 0.0

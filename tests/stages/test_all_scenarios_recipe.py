@@ -45,6 +45,12 @@ def test_the_first_step_with_preference_rewards(steps, share, before):
     assert stage(steps=steps, preference_share=share).preference_from == before
 
 
+@pytest.mark.parametrize("minibatches, before", [(1, 24), (2, 24), (16, 16), (32, 0)])
+def test_phases_are_not_divided_so_the_phase_in_which_they_begin_is_theirs(minibatches, before):
+    asked = {"steps": 32, "preference_share": 0.25, "minibatches": minibatches}
+    assert stage(**asked).preference_from == before
+
+
 @pytest.mark.parametrize(
     "zero, said",
     [
@@ -55,6 +61,7 @@ def test_the_first_step_with_preference_rewards(steps, share, before):
          "would earn nothing at first"),
         ({"preference_share": 0.5, "reward_models": {}}, "and there are none"),
         ({"plateau_window": 3, "minibatches": 2}, "not a multiple of minibatches=2"),
+        ({"plateau_window": 4, "dynamic_sampling": 1}, "needs dynamic_sampling = 0"),
         ({"reward_models": {"helpful": {"path": "x", "normalise": "start", "scale": 2.0}}},
          "measures center and scale"),
         ({"reward_models": {"helpful": {"path": "x", "normalise": "always"}}}, "normalise"),

@@ -31,6 +31,10 @@ CASES = {
     "nothing parsed": (GOOD, replace(WRONG, parsed=0), {}, "cannot", "answer part"),
     "all cut": (GOOD, replace(WRONG, parsed=0, cut=64), {}, "cannot", "cut at the cap of 128"),
     "all cut, some right": (GOOD, replace(USUAL, cut=64), {}, "can", ""),
+    "partly right": (
+        GOOD, replace(WRONG, varied=3, varying=("accuracy", "format")), {},
+        "can", "none of 64 answers to 4 questions is wholly right, but scores differ",
+    ),
     "all wrong": (GOOD, WRONG, {}, "cannot", "none of 64 answers to 4 questions is right"),
     "form only": (
         GOOD, replace(WRONG, varied=3, varying=("format",)), {},

@@ -19,7 +19,8 @@ def test_what_was_freed_is_given_back():
         kept.append(bytearray(64))  # small things in between that stay
     held = memory.resident()
     del blocks
-    assert held - memory.resident() < 0.5 * COUNT * BLOCK  # else there is nothing to give back
+    if held - memory.resident() > 0.5 * COUNT * BLOCK:
+        pytest.skip("it went back by itself: what lay on top of the heap, after other tests")
     memory.give_back(least=0)
     assert held - memory.resident() > 0.8 * COUNT * BLOCK
     assert all(len(one) == 64 for one in kept)
