@@ -81,7 +81,8 @@ class Measured:
     """Of the whole answer, with the token that ended it."""
     think_tokens: int
     summary_tokens: int
-    """Of the text after the thinking; 0 where the thinking was never closed."""
+    """Of the answer part (data/thinking.py): the whole text where no tag is in it, 0 where the thinking was
+    never closed."""
     form: bool
     """It has the asked form (rewards/format.py)."""
     readable: bool
@@ -137,7 +138,7 @@ def measured(
     texts = [row["prefill"] + row["response"] for row in rows]
     parts = [split(text, think_tag=think_tag, answer_tag=answer_tag) for text in texts]
     think = count([part.think for part in parts])
-    summary = count([part.rest.strip() if part.has_think else "" for part in parts])
+    summary = count([part.rest.strip() for part in parts])
     found = []
     for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
         prompt, part = prompts[row["problem"]], parts[place]

@@ -12,6 +12,7 @@ Holds not:    texts (measures.py), files, how a number is shown (report/page/mea
 Not covered:  differences between whole runs, which need several seeds (`aha measures` shows their range).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum, inf
 
@@ -134,10 +135,13 @@ def _right(judged: Sequence[Measured]) -> Numbers:
     if not problems:
         return {}
     found = {"pass_at_1": _of(passk.pass_at_1(problems))}
-    most = min(len(problem) for problem in problems)
-    if most > 1:
-        found["cons_at_k"] = _of(passk.cons_at_k(problems, most, key=str)) | {"k": most}
-        found["pass_at_k"] = _of(passk.pass_at_k(problems, most)) | {"k": most}
+    counts = Counter(len(problem) for problem in problems)
+    most = max(counts, key=lambda count: (counts[count], count))
+    whole = [problem for problem in problems if len(problem) >= most]
+    if most > 1:  # problems of which graders failed on some answers would make it another k
+        said = {"k": most} | ({"left_out": len(problems) - len(whole)} if whole != problems else {})
+        found["cons_at_k"] = _of(passk.cons_at_k(whole, most, key=str)) | said
+        found["pass_at_k"] = _of(passk.pass_at_k(whole, most)) | said
     return found
 
 

@@ -32,6 +32,9 @@ NOISE = 2.0  # standard errors of a difference of two means
 FELL = 0.02  # of a score 0..1
 SEVERAL, SAME, EMPTY, CANNED = 0.05, 0.5, 0.2, 0.5  # shares of answers
 PARTLY = 0.2  # of groups
+REWARD_UNTIL = (
+    "_reward_until"  # in an evaluated row: the reward at it, known when the rows near it are gone
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,6 +390,14 @@ class Alerts:
     def look(self, row: Row) -> list[Alert]:
         """Take in the metrics of one more step (`step` and declared names); what is new."""
         self._rows.append(_only_numbers(row))
+        for near in self._rows[
+            -K - 1 :
+        ]:  # an evaluation before the first step takes the next K rows
+            if (
+                "heldout/pass_at_1" in near
+                and (reward := _reward_near(self._rows, near)) is not None
+            ):
+                near[REWARD_UNTIL] = reward
         evaluated = [r for r in self._rows[:-LONG] if "heldout/pass_at_1" in r][-LONG:]
         self._rows = evaluated + self._rows[-LONG:]
         step = row["step"]
@@ -407,7 +418,8 @@ class Alerts:
                 {
                     name: value
                     for name, value in row.items()
-                    if name == "step" or (math.isfinite(value) and not metric(name).volatile)
+                    if name in ("step", REWARD_UNTIL)
+                    or (math.isfinite(value) and not metric(name).volatile)
                 }
                 for row in self._rows
             ],
@@ -467,9 +479,16 @@ def _shift(rows: Sequence[Row], name: str) -> tuple[float, float] | None:
 
 
 def _reward_until(rows: Sequence[Row], at: Row) -> float | None:
-    """Mean reward of the K rows that end with `at`; before the first step, of the next K."""
-    here = next(i for i, row in enumerate(rows) if row is at)
-    for part in (rows[: here + 1][-K:], rows[here + 1 :][:K]):
+    """What was stored with an evaluated row when it was new; in a state of before, what is near it still."""
+    stored = _number(at.get(REWARD_UNTIL))
+    return _reward_near(rows, at) if stored is None else stored
+
+
+def _reward_near(rows: Sequence[Row], at: Row) -> float | None:
+    """Mean reward of the K steps that end with `at`; before the first step, of the next K."""
+    before = [row for row in rows if at["step"] - K < row["step"] <= at["step"]]
+    after = [row for row in rows if at["step"] < row["step"] <= at["step"] + K]
+    for part in (before, after):
         values = [v for row in part if (v := _number(row.get("reward/mean"))) is not None]
         if values:
             return fmean(values)

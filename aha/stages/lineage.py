@@ -119,6 +119,17 @@ def _hashes(lineage: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def weights_of(stage: str, root: Path) -> list[str]:
+    """sha256 of the weights that a stage has made; [] while it has made none."""
+    try:
+        folder = locate(str(root / stage))
+    except AhaError:
+        return []
+    said = read(folder / LINEAGE) or {}
+    known = said.get("weights")
+    return sorted((known if isinstance(known, dict) else card.weights(folder)).values())
+
+
 def read(path: Path) -> dict[str, Any] | None:
     """A lineage that was written; None if there is none that can be read."""
     try:
@@ -248,7 +259,7 @@ def _data(written: str, placed: str, role: str, root: Path) -> dict[str, Any]:
         made_by = read(root / name / LINEAGE)
         if made_by is not None:
             found["from"] = short(made_by)
-    named = _files(placed, role)
+    named = files_of(placed, role)
     if named:
         found["files"] = [
             {"file": path.name, "sha256": files.sha256(path), "rows": _rows(path)} for path in named
@@ -269,15 +280,15 @@ def _asked_files(node: Node, seen: Recipe) -> dict[str, str]:
         sources_of["data.heldout"] = _listed(data.get("heldout"))
     for role, some in sources_of.items():
         for one in some:
-            files_of = _files(one, "heldout" if role == "data.heldout" else "train")
-            named |= {f"{role} {path.name}": path for path in files_of}
+            found_files = files_of(one, "heldout" if role == "data.heldout" else "train")
+            named |= {f"{role} {path.name}": path for path in found_files}
     tables = [own.get("rewards") or {}, *(own.get("rewards_for") or {}).values()]
     for name in {name for table in tables for name in table if ":" in name}:
         named[name] = Path(name.rpartition(":")[0]).expanduser()
     return {key: files.sha256(path) for key, path in sorted(named.items()) if path.is_file()}
 
 
-def _files(source: str, role: str) -> list[Path]:
+def files_of(source: str, role: str) -> list[Path]:
     """The files of a source; none of a task, a data set of the hub or a stage's rollouts."""
     try:
         asked = query.parse(source)

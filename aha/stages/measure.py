@@ -32,7 +32,7 @@ from aha.errors import ConfigError, RunError, Stopped
 from aha.records import Prompt
 from aha.report.console import Console
 from aha.report.page.measures import ALL, FILE
-from aha.stages import cost, dag, measure_opinions
+from aha.stages import cost, dag, lineage, measure_opinions, start
 from aha.stages.measure_subjects import Subject, subjects
 from aha.stages.run_folder import RunFolder
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Bump it when the same settings would give other answers."""
-READING = 2
+READING = 3
 """Bump it when the same answers would give other numbers."""
 STREAM = "measures"
 ANSWERS, ASKED = "answers.jsonl", "asked.json"
@@ -61,6 +61,7 @@ class Measuring:
         self.nodes = dag.graph(recipe)
         self.failed: dict[str, str] = {}
         self._prompts: dict[str, list[Prompt]] = {}
+        self._read: dict[str | Path, str] = {}
         if not all(self._is_done(place) for place in range(len(self.subjects))):
             for name in self.config.heldout:
                 self.prompts(name)
@@ -197,8 +198,19 @@ class Measuring:
         how = [config.problems, config.samples, config.temperature, config.top_p]
         cut = [config.max_answer_tokens, config.grader_seconds, config.sandbox]
         form = [data.template, data.system, data.suffix, data.think_tag, data.answer_tag]
-        of = [subject.name, subject.made_by, self.recipe.seed, config.heldout[name]]
-        return _hash([VERSION, GRADER_VERSION, of, how, cut, form, data.max_prompt_tokens])
+        form.append(data.chat_template)
+        made = [lineage.weights_of(one, self.run.root) for one in start.references(subject.model)]
+        of = [subject.name, subject.made_by, made, self.recipe.seed, config.heldout[name]]
+        read = [self._bytes(one) for one in (data.template, data.chat_template)]
+        read += [self._bytes(one) for one in lineage.files_of(config.heldout[name], "heldout")]
+        return _hash([VERSION, GRADER_VERSION, of, how, cut, form, data.max_prompt_tokens, read])
+
+    def _bytes(self, said: str | Path) -> str:
+        """sha256 of a file, as it was when this run first looked; "" for what is none."""
+        if said not in self._read:
+            path = Path(said).expanduser()
+            self._read[said] = files.sha256(path) if path.is_file() else ""
+        return self._read[said]
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of a source, by its name in the recipe."""

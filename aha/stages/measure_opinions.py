@@ -25,7 +25,7 @@ from aha import files
 from aha.config import JudgeConfig, MeasuresConfig, Recipe
 from aha.errors import ConfigError, RunError
 from aha.models.locate import locate
-from aha.stages import dag, start
+from aha.stages import dag, lineage, start
 
 if TYPE_CHECKING:
     from aha.evals.measures import Opinion
@@ -101,7 +101,7 @@ def _who(
     stage = next(start.references(path), None)
     made = [node for node in nodes if node.name == stage]
     done = all(dag.status(node, root) == "done" for node in made)
-    by = [node.fingerprint for node in made]
+    by = [[node.fingerprint, lineage.weights_of(node.name, root)] for node in made]
     waits = "" if done else f"stage {stage} is not done"
     return Who(name, config, placed(path, root), _hash([VERSION, how, by, waits]), waits)
 
@@ -271,6 +271,9 @@ class Preferences:
         told: list[Comparison] = []
         for at in range(0, len(pairs), BLOCK):
             told += pairwise_all(judge, pairs[at : at + BLOCK], rounds=1)
+            _refuse_silent(
+                told, len(pairs)
+            )  # at once: one that is down takes minutes for each block
         found = _judged(rows, told)
         _store(ours.folder / PREFERRED, mark, found)
         return found
@@ -283,15 +286,24 @@ def _read(row: Mapping[str, Any], answers: Answers) -> str:
     return summary(row["prefill"] + row["response"], answers.think_tag) or ""
 
 
+def _refuse_silent(told: Sequence["Comparison"], pairs: int) -> None:
+    """Those that do not fit into the judge's context are no silence of its.
+
+    Raises:
+        RunError: it did not answer about too many of all pairs.
+    """
+    silent = [one.reason for one in told if one.status in ("timeout", "error")]
+    silent = [reason for reason in silent if not reason.startswith("too_long")]
+    if len(silent) > MOST_UNREACHED * pairs:
+        raise RunError(
+            f"the judge did not answer about {len(silent)} of {len(told)} pairs (of {pairs}; first: "
+            f"{silent[0]}); its verdicts so far are kept: mend it and run again"
+        )
+
+
 def _judged(rows: Sequence[Mapping[str, Any]], told: Sequence["Comparison"]) -> list["Opinion"]:
     from aha.evals.measures import Opinion
 
-    silent = [one.reason for one in told if one.status in ("timeout", "error")]
-    if len(silent) > MOST_UNREACHED * len(told):
-        raise RunError(
-            f"the judge did not answer about {len(silent)} of {len(told)} pairs (first: {silent[0]}); its "
-            "verdicts so far are kept: mend it and run again"
-        )
     return [
         Opinion(
             problem=row["problem"],

@@ -161,3 +161,10 @@ def test_they_are_read_as_preferences(tmp_path):
     ).items
     assert (found[0].chosen, found[0].rejected) == (rows[0]["chosen"], rows[0]["rejected"])
     assert found[0].turns == (("user", "What is the sum a?"),)
+
+
+def test_a_kept_answer_that_beats_nobody_takes_no_partner():
+    """Where wrong answers are kept too."""
+    samples = [sample("a", 0, False), sample("a", 1, True), sample("a", 2, False, text="no form")]
+    (row,) = pairs_of(samples, correct=False, per_prompt=2)
+    assert row["id"] == "a/1-2"

@@ -105,3 +105,14 @@ def test_why_nothing_is_checked():
     on = learned.held_out(DataConfig(train="arithmetic", heldout="arithmetic?n=5"))
     assert on.facts([]) == {"problems": 5, "words": 10, "dropped": 0, "why": {}, "first": []}
     assert on.line([]).endswith("5 held-out problems: no dialogue shares text with one")
+
+
+def test_what_is_taken_of_a_run_does_not_depend_on_how_its_folder_is_written(tmp_path, monkeypatch):
+    """`stage:zero` is the folder RUN/zero: "demo/zero" from beside it, with its whole path after a resume."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo" / "zero").mkdir(parents=True)
+    assert (
+        learned._names(["demo/zero"])
+        == learned._names([str(tmp_path / "demo" / "zero")])
+        == ["zero"]
+    )

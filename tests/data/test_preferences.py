@@ -347,3 +347,12 @@ def test_transcripts_and_messages_say_the_same(texts, other):
 
 def test_a_transcript_of_one_turn_is_the_turn():
     assert transcript([("user", "a")]) == "a"
+
+
+def test_shares_are_refused_where_all_is_taken(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    config = DataConfig()
+    assert preferences.load_pairs(f"{path}?weight=1", split="train", config=config).items
+    with pytest.raises(ConfigError, match=r"weight=: shares are for .*\?n="):
+        preferences.load_pairs(f"{path}?weight=3", split="train", config=config)

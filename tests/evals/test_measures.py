@@ -75,6 +75,20 @@ def test_thinking_that_was_never_closed_has_no_summary():
     assert (found.cut, found.unparsed, found.readable, found.vote) == (True, True, False, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("It is 2.", (0, 3)),
+        ("<think>We add.</think> It is 2.", (2, 3)),
+        ("We add.</think> 2", (2, 1)),
+    ],
+)
+def test_without_thinking_all_of_it_is_the_summary(text, tokens):
+    found = one(text, answer_tag="")
+    assert (found.think_tokens, found.summary_tokens) == tokens
+    assert found.readable is (tokens[0] > 0)  # no thinking is a fault
+
+
 def test_the_language_is_that_of_the_question():
     prompt = Prompt(id="p", question="一加一等于多少？", gold="2", lang="zh")
     chinese = one("<think>我们先把两个数加起来</think> <answer>2</answer>", prompt)
@@ -357,3 +371,19 @@ def test_two_reward_win_rates_of_a_pair_sum_to_one(scores):
         for order in (sides, sides[::-1])
     )
     assert a + b == pytest.approx(1)
+
+
+def test_problems_that_graders_failed_on_do_not_make_it_another_k():
+    def answers(problem, right, failed=0):
+        status = ["timeout"] * failed + ["correct"] * right + ["wrong"] * (4 - right - failed)
+        prompt = Prompt(id=problem, question="What is 1 + 1?", gold="2", lang="en")
+        given = [row("2", problem=problem, sample=n, status=said) for n, said in enumerate(status)]
+        return measured(given, {problem: prompt}, words, think_tag="think", answer_tag="")
+
+    whole = numbers([*answers("p", 4), *answers("q", 2)])
+    assert whole["pass_at_k"]["k"] == 4
+    assert "left_out" not in whole["pass_at_k"]
+    torn = numbers([*answers("p", 4), *answers("q", 2), *answers("r", 1, failed=3)])
+    for name in ("cons_at_k", "pass_at_k"):
+        assert (torn[name]["k"], torn[name]["left_out"]) == (4, 1)
+        assert torn[name]["value"] == whole[name]["value"]

@@ -198,6 +198,71 @@ def test_held_out_is_compared_with_the_best_however_long_ago():
     assert run(change, steps=200) == [("hacking", 200)]
 
 
+def slow_rise(step):
+    """The reward rises by 0.005 a step up to step 100 and is flat then; of evaluations that is the best."""
+    value = {"reward/mean": 0.005 * min(step, 100)}
+    if step % 20 == 0:
+        right = 0.5 if step == 100 else 0.4
+        value |= {"heldout/pass_at_1": right, "heldout/pass_at_1_low": right - 0.05}
+    return value
+
+
+def test_the_reward_at_an_old_evaluation_is_that_of_the_steps_up_to_it():
+    """Steps 96 to 100 have a mean of 0.49, 0.01 below what comes after; the evaluations up to step 100 alone
+    have one of 0.3, and the reward would seem to have risen by 0.2 while held-out answers got worse."""
+    assert run(slow_rise, steps=200) == []
+
+
+@pytest.mark.parametrize("at", [3, 60, 101, 121, 139])
+def test_it_is_the_same_after_a_resume(at):
+    def states(first, last, alerts):
+        for step in range(first, last):
+            alerts.look(healthy(step) | slow_rise(step))
+        return json.dumps(alerts.state_dict(), allow_nan=False)
+
+    whole, again = Alerts(), Alerts()
+    again.load_state_dict(json.loads(states(1, at, Alerts())))
+    assert states(at, 181, again) == states(1, 181, whole)
+
+
+def test_a_state_of_before_has_no_reward_with_its_evaluations():
+    """What stands near them is taken, and never an evaluation far away."""
+    first = Alerts()
+    for step in range(1, 151):
+        first.look(healthy(step) | slow_rise(step))
+    state = json.loads(json.dumps(first.state_dict()))
+    rows = [
+        {name: value for name, value in row.items() if not name.startswith("_")}
+        for row in state["rows"]
+    ]
+    assert rows != state["rows"]
+    again = Alerts()
+    again.load_state_dict(state | {"rows": rows})
+    said = [a for s in range(151, 201) for a in again.look(healthy(s) | slow_rise(s))]
+    assert said == []
+
+
+def test_an_evaluation_before_the_first_step_is_held_against_the_first_steps():
+    """The reward rises by 0.4 in 20 steps; held-out pass@1 rises for a moment and is back at step 40."""
+
+    def change(step):
+        right = {20: 0.40, 40: 0.31}.get(step)
+        value = {"reward/mean": 0.2 + 0.02 * min(step, 20)}
+        return value if right is None else value | held(right)
+
+    def held(right):
+        return {
+            f"heldout/pass_at_1{end}": right + by
+            for end, by in (("", 0), ("_low", -0.1), ("_high", 0.06))
+        }
+
+    alerts = Alerts()
+    alerts.look({"step": 0} | held(0.30))
+    [said] = [a for step in range(1, 41) for a in alerts.look(healthy(step) | change(step))]
+    assert (said.kind, said.step) == ("reward_without_skill", 40)
+    assert "rose from 0.26 to 0.60" in said.text  # steps 1 to 5, steps 36 to 40
+
+
 def test_a_resumed_run_says_what_the_whole_run_says():
     def change(step):
         return {

@@ -125,6 +125,37 @@ def test_a_model_from_elsewhere_stands_before_the_stage_that_starts_from_it(tmp_
     assert [g["id"] for g in found["sft_base"]] == ["p0", "p1"]
 
 
+def test_a_source_that_is_measured_no_more_is_not_shown(tmp_path):
+    """Its folder is still there; where no file names the sources, all are shown."""
+    root = measured_run(tmp_path)
+    named = {"sources": [{"name": "sums"}, 3]}
+    for stage, said in (("zero", json.dumps(named)), ("sft", "{torn")):
+        (root / stage / "measures" / "measures.json").write_text(said)
+    splits = {
+        stage: {g["split"] for g in groups if g["split"].startswith("measured")}
+        for stage, groups in groups_in(page_of(tmp_path, root)).items()
+    }
+    both = {"measured: sums", "measured: talk"}
+    assert splits == {"base": both, "zero": {"measured: sums"}, "cold": set(), "sft": both}
+
+
+def test_a_model_from_elsewhere_is_asked_with_the_tags_of_the_recipe(tmp_path):
+    recipe = RECIPE.replace("[sft]", '[sft]\ndata = { think_tag = "thought" }')
+    root = page_runs.run_folder(tmp_path / "run", recipe=recipe)
+    for stage, tag in (("base", "think"), ("sft_base", "think"), ("sft", "thought")):
+        text = f"<{tag}>hm</{tag}><answer>1</answer>"
+        page_runs.measured(root, stage, "sums", asked_rows(1, 1, response=text))
+    found = groups_in(page_of(tmp_path, root))
+    shown = {
+        stage: found[stage][-1]["answers"][0]["think"] for stage in ("base", "sft_base", "sft")
+    }
+    assert shown == {
+        "base": "<think>hm</think>",
+        "sft_base": "<think>hm</think>",
+        "sft": "<thought>hm</thought>",
+    }
+
+
 def question(right, judged=8, size=100):
     return Question((size,) * 8, right, judged)
 

@@ -10,6 +10,7 @@ from judge_server import completion, send, server
 
 from aha import config, files
 from aha.errors import ConfigError, RunError
+from aha.rewards.judge import Comparison
 from aha.rewards.judge_screen import summary
 from aha.stages import launch, measure, measure_opinions, measure_table
 from tests.chaos.small_run import make_model
@@ -309,3 +310,14 @@ def test_it_is_refused_before_any_stage(place, tmp_path, measures, why):
 def test_sources_of_opinions_are_sources(place, tmp_path, measures, why):
     with pytest.raises(ConfigError, match=why):
         recipe(place, tmp_path, **measures)
+
+
+def test_silence_ends_it_at_once_and_what_does_not_fit_is_none():
+    def told(status, reason, count):
+        one = Comparison(status=status, score=None, consistent=None, opinions=(), reason=reason)
+        return [one] * count
+
+    measure_opinions._refuse_silent(told("error", "too_long: 5 tokens", 64), 64)
+    measure_opinions._refuse_silent(told("timeout", "no reply", 50), 1000)
+    with pytest.raises(RunError, match=r"about 51 of 51 pairs \(of 1000; first: no reply\)"):
+        measure_opinions._refuse_silent(told("timeout", "no reply", 51), 1000)

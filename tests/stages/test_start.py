@@ -137,3 +137,27 @@ def test_references_that_cannot_be(stage, said):
 def test_stages_that_cannot_be(stage, said):
     with pytest.raises(ConfigError, match=said):
         resolve({"stage": stage})
+
+
+@pytest.mark.parametrize("name", ["seed", "data"])
+def test_stages_are_not_called_as_tables_of_the_recipe(name):
+    with pytest.raises(ConfigError, match=rf"stage.{name}: a stage is called by.* seed, data"):
+        resolve({"stage": {name: {"kind": "sample"}}})
+
+
+def test_problems_that_they_do_not_read_are_no_part_of_reward_models():
+    raw = {"stage": {"rm": {"kind": "reward_model", "train": "pairs.jsonl"}}}
+    prints = [
+        dag.graph(resolve(raw | {"data": {"train": train}, "seed": seed}))[0].fingerprint
+        for train, seed in (("arithmetic", 0), ("countdown", 0), ("arithmetic", 1))
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    "more", [{"refine_by": "v", "refiners": {"v": {"path": "stage:cold_start"}}, "refine": True}]
+)
+def test_who_rewrites_is_a_model(more):
+    raw = WHOLE | {"stage": WHOLE["stage"] | {"again": {"kind": "sample", **more}}}
+    with pytest.raises(ConfigError, match=r"refiners refers to 'stage:cold_start'.*does not make"):
+        dag.graph(resolve(raw))

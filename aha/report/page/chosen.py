@@ -67,7 +67,7 @@ def texts(
     tags = {node.name: _tags(recipe, node.config) for node in nodes}
     trained = {node.name: rollouts.index(reader, root / node.name / "rollouts") for node in nodes}
     results = {node.name: answers.evaluations(reader, root / node.name / "eval") for node in nodes}
-    asked_as = {BASE: _tags(recipe, {})} | {base_of(name): tags[name] for name in tags}
+    asked_as = dict.fromkeys([BASE, *map(base_of, tags)], _tags(recipe, {}))  # as [data] says
     folders = {name: root / BASES / name for name in asked_as}
     models = [compared.index(reader, _key(name), folders[name], asked_as[name]) for name in folders]
     models += [compared.index(reader, name, root / name / "measures", tags[name]) for name in tags]

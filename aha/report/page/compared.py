@@ -4,6 +4,7 @@
     RUN/STAGE/measures/SOURCE/answers.jsonl   what was measured of each
     RUN/measures/base/SOURCE/...              those of the model that the recipe begins with
 
+Sources are those of the measures.json beside them: one that was renamed or removed leaves its folder behind.
 Of every source come, in turn, the question on whose share of right answers the models differ most, and
 the next of an even choice. A question comes with the answers of all models that were asked it.
 
@@ -19,7 +20,8 @@ from typing import Any
 from aha.report.page import asked
 from aha.report.page.answers import short
 from aha.report.page.asked import Choice, Key, Question, Wanted
-from aha.report.page.read import Reader, number, string, whole
+from aha.report.page.measures import FILE
+from aha.report.page.read import Reader, number, string, table, whole
 from aha.report.page.rollouts import name_of
 
 MOST_SOURCES = 40
@@ -41,11 +43,12 @@ class Model:
 
 
 def index(reader: Reader, name: str, folder: Path, tags: tuple[str, str]) -> Model:
-    """Read every file of measured answers below `folder` once."""
-    inside = sorted(folder.iterdir())[:MOST_SOURCES] if folder.is_dir() else []
-    read = {
-        one.name: asked.questions(reader, asked.samples_in(one)) for one in inside if one.is_dir()
-    }
+    """Read every file of measured answers below `folder` once; of all sources where no file names them."""
+    said = reader.table(folder / FILE).get("sources")
+    named = {string(table(one).get("name")) for one in said} if isinstance(said, list) else set()
+    inside = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    wanted = [one for one in inside if one.name in named or not named][:MOST_SOURCES]
+    read = {one.name: asked.questions(reader, asked.samples_in(one)) for one in wanted}
     return Model(name, folder, tags, {source: found for source, found in read.items() if found})
 
 

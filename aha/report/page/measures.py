@@ -3,14 +3,15 @@
     RUN/STAGE/measures/measures.json, RUN/STAGE/cost.json -> columns -> rows of cells
 
 A column is one model, in one run or in several (seeds of one recipe): then a cell is the mean, with the
-range. Shares are shown in percent. Works on what is there, also in a run that was killed.
+range. Shares are shown in percent. Works on what is there, also in a run that was killed; what was measured
+with other settings than the recipe's says so, and is compared with nothing.
 
 Holds not: HTML (sections.py), how a number is made (evals/measures_numbers.py). Every cell is text that
 is still to be escaped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +25,11 @@ BASES = Path("measures")
 BASE_FOLDER = BASES / BASE
 FILE = "measures.json"
 COST = "cost.json"
+RECIPE = "recipe.toml"
 ALL = "all"
 """Every source of problems together."""
+FEWEST = 8
+"""Prompts from which a difference is marked."""
 Unit = Literal["share", "tokens", "words", "score", "count", "seconds"]
 
 
@@ -39,6 +43,10 @@ class Column:
     """The object of measures.json."""
     cost: Mapping[str, Any]
     """That of cost.json; {} if there is none."""
+    otherwise: str = ""
+    """Its settings that are not those of the run, in words; "" if there are none."""
+    unlike: bool = False
+    """It, or the model that it was compared with, was measured otherwise: no difference is shown."""
 
     def sources(self) -> list[Mapping[str, Any]]:
         found = self.measures.get("sources")
@@ -87,7 +95,7 @@ def read(reader: Reader, stages: Sequence[str], run: str = "") -> list[Column]:
         if measures:
             spent = reader.table(cost) if cost else {}
             found.append(Column(run, string(measures.get("name")) or name, measures, spent))
-    return found
+    return _marked(found, table(reader.toml(root / RECIPE).get("measures")), stages)
 
 
 def base_of(stage: str) -> str:
@@ -103,9 +111,14 @@ def beside(runs: Sequence[Sequence[Column]]) -> list[list[Column]]:
 
 def rows(columns: Sequence[Sequence[Column]], *, brief: bool = False) -> list[Row]:
     """The rows that have at least one cell. `brief`: without languages and what is rarely asked."""
+    every = [one for column in columns for one in column]
+    several = max(map(len, columns), default=1) > 1
+    runs = len({one.run for one in every}) if several else 1
     found = []
-    for label, key, unit in _rows([one for column in columns for one in column], brief):
-        cells = [_cell(column, key, unit) for column in columns]
+    if any(one.otherwise for one in every):
+        found.append(Row(OTHERWISE, ("", "otherwise", ""), [_otherwise(one) for one in columns]))
+    for label, key, unit in _rows(every, brief):
+        cells = [_cell(column, key, unit, runs) for column in columns]
         if any(cell.shown for cell in cells):
             found.append(Row(label, key, cells))
     return found
@@ -126,6 +139,70 @@ def flat(column: Column) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
 
 def _pairs(source: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
     return [(measure, table(found)) for measure, found in table(source.get(key)).items()]
+
+
+# -- measured otherwise ------------------------------------------------------------------------------------
+
+OTHERWISE = "measured with other settings"
+"""Label of the row that says of which columns this is so."""
+_SETTINGS = (
+    *("problems", "samples", "temperature", "top_p", "max_answer_tokens"),
+    *("grader_seconds", "sandbox", "reward_model"),
+)
+"""Keys of [measures] that numbers depend on; beside them are the judge and the sources."""
+
+
+def _marked(
+    columns: Sequence[Column], recipe: Mapping[str, Any], stages: Sequence[str]
+) -> list[Column]:
+    """Columns that say what they were measured with, where it is not what the recipe's [measures] asks for
+    (what that does not say: where it is not that of the last column)."""
+    own = [_settings(table(one.measures.get("settings")), _heldout(one)) for one in columns]
+    last: dict[str, Any] = next(filter(None, reversed(own)), {})
+    wanted = last | _settings(recipe, table(recipe.get("heldout")))
+    said = {}
+    for one, has in zip(columns, own, strict=True):
+        other = [key for key in wanted if key in has and has[key] != wanted[key]]
+        what = [f"{key} {string(has[key])[:80]}" for key in other]
+        if recipe and not _is_asked(one.name, recipe, stages):
+            what.append("not asked for any more")
+        said[one.name] = "; ".join(what)
+    return [
+        replace(one, otherwise=said[one.name], unlike=any(map(said.get, (one.name, _against(one)))))
+        for one in columns
+    ]
+
+
+def _settings(said: Mapping[str, Any], heldout: Mapping[str, Any]) -> dict[str, Any]:
+    judge = table(said.get("judge"))
+    found = {key: said.get(key) for key in _SETTINGS}
+    found |= {f"judge.{key}": judge.get(key) for key in ("url", "model", "path")}
+    found |= {"heldout": ", ".join(sorted(heldout)) or None}
+    found |= {f"heldout.{name}": source for name, source in heldout.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _heldout(column: Column) -> dict[str, Any]:
+    return {string(one.get("name")): one.get("source") for one in column.sources()}
+
+
+def _is_asked(name: str, recipe: Mapping[str, Any], stages: Sequence[str]) -> bool:
+    """Whether [measures] asks for a column: that of a stage, else of a model from elsewhere."""
+    if name not in stages:
+        return recipe.get("base") is True
+    wanted = recipe.get("stages")
+    return not isinstance(wanted, list) or not wanted or name in wanted
+
+
+def _against(column: Column) -> str:
+    """Name of the model that it is compared with; "" if there is none."""
+    return string(column.measures.get("against"))
+
+
+def _otherwise(column: Sequence[Column]) -> Cell:
+    said = [(one.run, one.otherwise) for one in column if one.otherwise]
+    one_by_one = (f"{run}: {what}" if len(column) > 1 else what for run, what in said)
+    return Cell("; ".join(one_by_one))
 
 
 # -- which rows --------------------------------------------------------------------------------------------
@@ -227,20 +304,27 @@ def _k(columns: Sequence[Column], source: str, measure: str) -> int:
 # -- cells -------------------------------------------------------------------------------------------------
 
 
-def _cell(column: Sequence[Column], key: _Key, unit: Unit) -> Cell:
+def _cell(column: Sequence[Column], key: _Key, unit: Unit, runs: int) -> Cell:
+    """`runs`: how many there are; a mean over fewer of them says so."""
     found = [(one, it) for one in column if (it := _number(one, key))]
     if not found:
         return next((Cell("waits", why) for one in column if (why := _waits(one, key))), Cell())
     values = [number(it.get("value")) or 0.0 for _, it in found]
+    form, few = _FORMS[unit], f"{len(values)} of {runs} runs" if len(values) < runs else ""
     if len(values) == 1:
         one, it = found[0]
-        return Cell(_FORMS[unit](values[0]), _about(one, it, key, unit), _differs(one, it, key))
-    form = _FORMS[unit]
+        about = _about(one, it, key, unit)
+        if few:
+            return Cell(f"{form(values[0])} ({few})", "; ".join(filter(None, (one.run, about))))
+        return Cell(form(values[0]), about, _differs(one, it, key))
     low, high = form(min(values)), form(max(values))
     each = ", ".join(
         f"{one.run} {form(value)}" for (one, _), value in zip(found, values, strict=True)
     )
-    return Cell(f"{form(mean(values))} ({low} to {high})", f"mean of {len(values)} runs: {each}")
+    return Cell(
+        f"{form(mean(values))} ({low} to {high}{'; ' if few else ''}{few})",
+        f"mean of {few or f'{len(values)} runs'}: {each}",
+    )
 
 
 def _number(column: Column, key: _Key) -> Mapping[str, Any]:
@@ -277,8 +361,7 @@ def _about(column: Column, it: Mapping[str, Any], key: _Key, unit: Unit) -> str:
             said.append(f"{what} {form(low)} to {form(high)}")
     if n is not None:
         said.append(f"{int(n):,} {'prompts' if 'low' in it else 'answers'}")
-    against = string(column.measures.get("against"))
-    gain = _gain(column, key)
+    against, gain = _against(column), _gain(column, key)
     if gain and against:
         low, value, high = (number(gain.get(end)) or 0.0 for end in ("low", "value", "high"))
         said.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] against {against}")
@@ -288,18 +371,22 @@ def _about(column: Column, it: Mapping[str, Any], key: _Key, unit: Unit) -> str:
 
 
 def _gain(column: Column, key: _Key) -> Mapping[str, Any]:
+    """Of pass@1; {} where there is none that can be shown."""
     source, measure, lang = key
-    if measure != "pass_at_1" or lang:
+    if measure != "pass_at_1" or lang or column.unlike:
         return {}
     return table(table(column.source(source).get("compared")).get("gain"))
 
 
 def _differs(column: Column, it: Mapping[str, Any], key: _Key) -> bool:
-    """The paired interval of the difference does not hold "no difference"."""
+    """The paired interval of the difference does not hold "no difference"; never where that is an interval
+    of hardly any prompts: a bootstrap of them knows no chance."""
     even = _COMPARED.get(key[1], 0.0)
     judged = it if key[1] in _COMPARED else _gain(column, key)
-    low, high = number(judged.get("low")), number(judged.get("high"))
-    return low is not None and high is not None and not low <= even <= high
+    low, high, n = (number(judged.get(name)) for name in ("low", "high", "n"))
+    if low is None or high is None or n is None or column.unlike:
+        return False
+    return n >= FEWEST and not low <= even <= high
 
 
 def _percent(value: float) -> str:
