@@ -67,8 +67,10 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     loaded = models.load(model_folder, recipe.model, dtype=resolved.dtype)
     template = templates.load_template(recipe.data, loaded.tokenizer, generation_eos=loaded.eos_ids)
     data = examples_of(config, template, read)
-    answers, dropped = off_policy.answers_of(config.train)
-    files.write_json(folder / DATA, data.facts | ({"dropped": dropped} if answers else {}))
+    stored, dropped = off_policy.answers_of(config.train)
+    files.write_json(folder / DATA, data.facts | ({"dropped": dropped} if stored else {}))
+    taken = {example.id for example in data.learned}  # of a mixture, or beside held-out ones, not all are
+    answers = [(sampler, one) for sampler, one in stored if one.id in taken]
     measured = off_policy.measured(
         folder,
         answers,
