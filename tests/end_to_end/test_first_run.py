@@ -84,7 +84,7 @@ def test_a_named_stage_is_looked_at_as_the_first_one(
     mine = tmp_path / "mine.toml"
     stage = tomllib.loads(recipe.read_text("utf-8"))["zero"] | {"kind": "rl"}
     judged = {"kind": "rl", "start": "stage:again"}
-    more = {"stage": {"again": stage, "last": judged, "data": {"kind": "sample"}}}
+    more = {"stage": {"again": stage, "last": judged, "asked": {"kind": "sample"}}}
     raw = tomllib.loads(recipe.read_text("utf-8")) | more
     del raw["zero"]
     mine.write_text(dump_toml(raw), "utf-8")
@@ -101,7 +101,7 @@ def test_a_named_stage_is_looked_at_as_the_first_one(
         "aha run RECIPE again",
     )
     plain(
-        aha("preflight", mine, "data", *words), 2, "data is of kind sample", "kind rl: again, last"
+        aha("preflight", mine, "asked", *words), 2, "asked is of kind sample", "kind rl: again, last"
     )
     plain(aha("preflight", mine, "agian", *words), 2, "did you mean again?")
     plain(aha("preflight", mine, "again", "last", *words), 2, "one stage at a time")
