@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 # Peers get environments of their own under .bench/, the model is fetched once. Takes hours; `make bench ARGS=--quick`
-# shows in some minutes that all of it runs. Each script also runs alone: python -m benchmarks.rollout --help
+# takes tiny sizes: does all of it run? Each script also runs alone: python -m benchmarks.rollout --help
 bench: setup
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/aha model get smollm2-135m

@@ -69,7 +69,9 @@ def run(recipe: Recipe, node: Node, run_folder: RunFolder, console: Console) -> 
     data = examples_of(config, template, read)
     stored, dropped = off_policy.answers_of(config.train)
     files.write_json(folder / DATA, data.facts | ({"dropped": dropped} if stored else {}))
-    taken = {example.id for example in data.learned}  # of a mixture, or beside held-out ones, not all are
+    taken = {
+        example.id for example in data.learned
+    }  # of a mixture, or beside held-out ones, not all are
     answers = [(sampler, one) for sampler, one in stored if one.id in taken]
     measured = off_policy.measured(
         folder,

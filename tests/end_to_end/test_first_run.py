@@ -101,7 +101,10 @@ def test_a_named_stage_is_looked_at_as_the_first_one(
         "aha run RECIPE again",
     )
     plain(
-        aha("preflight", mine, "asked", *words), 2, "asked is of kind sample", "kind rl: again, last"
+        aha("preflight", mine, "asked", *words),
+        2,
+        "asked is of kind sample",
+        "kind rl: again, last",
     )
     plain(aha("preflight", mine, "agian", *words), 2, "did you mean again?")
     plain(aha("preflight", mine, "again", "last", *words), 2, "one stage at a time")
