@@ -46,27 +46,6 @@ class Section(BaseModel):
             raise ValueError("write a number, not true or false")
         return value
 
-    def told(self) -> dict[str, Any]:
-        """What is not at its default, as plain values: recipes have the same before and after a key came."""
-        found: dict[str, Any] = _told(self, None)
-        return found
-
-
-def _told(value: Any, default: Any) -> Any:
-    if isinstance(value, Section):
-        fields = type(value).model_fields
-        usual = {
-            name: getattr(default, name)
-            if type(default) is type(value)
-            else field.get_default(call_default_factory=True)
-            for name, field in fields.items()
-        }
-        own = {name: getattr(value, name) for name in fields}
-        return {name: _told(own[name], usual[name]) for name in fields if own[name] != usual[name]}
-    if isinstance(value, dict):
-        return {key: _told(item, None) for key, item in value.items()}
-    return [_told(item, None) for item in value] if isinstance(value, list | tuple) else value
-
 
 class ModelConfig(Section):
     """The model that is trained."""

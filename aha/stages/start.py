@@ -18,6 +18,7 @@ from typing import Any
 
 from aha.config import KINDS, DataConfig, ModelConfig, Recipe, SampleStage, Section
 from aha.config.recipe import JUDGED_BY
+from aha.config.told import told as said_of
 from aha.errors import ConfigError
 
 STAGE = "stage:"
@@ -50,7 +51,7 @@ def settings(recipe: Recipe, stage: str) -> dict[str, Any]:
 
 def told(recipe: Recipe, stage: str) -> dict[str, Any]:
     """The same without what is at its default, so that keys that come with a new version change nothing."""
-    found = {name: table.told() for name, table in _tables(recipe, stage).items()}
+    found = {name: said_of(table) for name, table in _tables(recipe, stage).items()}
     return _relevant(recipe, stage, found)
 
 
