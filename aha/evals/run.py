@@ -263,9 +263,8 @@ def _resumed(partial: Path, receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
             pending = []
         else:
             pending.append(line)
-    if (
-        pending or partial.read_bytes().splitlines()[len(lines) :]
-    ):  # what is appended must stand alone
+    torn = len(partial.read_bytes().splitlines()) > len(lines)
+    if pending or torn:  # what is appended must stand alone
         files.write_jsonl(partial, [dict(receipt), *rows, *([{"block_end": True}] if rows else [])])
     return rows
 

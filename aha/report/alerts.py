@@ -32,9 +32,7 @@ NOISE = 2.0  # standard errors of a difference of two means
 FELL = 0.02  # of a score 0..1
 SEVERAL, SAME, EMPTY, CANNED = 0.05, 0.5, 0.2, 0.5  # shares of answers
 PARTLY = 0.2  # of groups
-REWARD_UNTIL = (
-    "_reward_until"  # in an evaluated row: the reward at it, known when the rows near it are gone
-)
+REWARD_UNTIL = "_reward_until"  # of an evaluated row, known when the rows near it are gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,13 +388,9 @@ class Alerts:
     def look(self, row: Row) -> list[Alert]:
         """Take in the metrics of one more step (`step` and declared names); what is new."""
         self._rows.append(_only_numbers(row))
-        for near in self._rows[
-            -K - 1 :
-        ]:  # an evaluation before the first step takes the next K rows
-            if (
-                "heldout/pass_at_1" in near
-                and (reward := _reward_near(self._rows, near)) is not None
-            ):
+        for near in self._rows[-K - 1 :]:  # before the first step the next K rows count
+            reward = _reward_near(self._rows, near) if "heldout/pass_at_1" in near else None
+            if reward is not None:
                 near[REWARD_UNTIL] = reward
         evaluated = [r for r in self._rows[:-LONG] if "heldout/pass_at_1" in r][-LONG:]
         self._rows = evaluated + self._rows[-LONG:]

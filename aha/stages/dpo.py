@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 from aha import files
 from aha.config import DpoConfig, DpoStage, Recipe, SftConfig
 from aha.data import templates
-from aha.errors import DoesNotFit, RunError
+from aha.errors import DoesNotFit, RunError, keys_of
 from aha.models import load as models
 from aha.models.locate import locate
 from aha.report.console import Console
@@ -249,5 +249,4 @@ def plan_of(recipe: Recipe, config: DpoConfig, model_folder: Path, name: str) ->
     try:
         return plan.make_supervised(recipe, pair, model_folder)
     except DoesNotFit as error:
-        said = str(error).replace("sft.max_tokens", f"stage.{name}.max_tokens")
-        raise DoesNotFit(said) from error
+        raise DoesNotFit(keys_of(name, "sft", str(error))) from error
