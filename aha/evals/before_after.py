@@ -136,7 +136,8 @@ def _texts(rows: Sequence[Row], tags: tuple[str, str]) -> list[tuple[TextStats, 
         text = row["prefill"] + row["response"]
         stats = measure(text, think_tag=tags[0], answer_tag=tags[1])
         waits = stats.wait > 0 or any(word in text for word in WAIT_ZH)
-        found.append((stats, format_reward(text, *tags) > 0, waits))
+        formed = format_reward(text, *tags, cut=row["stopped"] == "length") > 0
+        found.append((stats, formed, waits))
     return found
 
 

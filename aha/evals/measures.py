@@ -145,6 +145,7 @@ def measured(
         stats = measure(text, think_tag=think_tag, answer_tag=answer_tag)
         lang = language_of(prompt)
         limits = limits_for(prompt, LIMITS)
+        cut = row["stopped"] == "length"
         found.append(
             Measured(
                 problem=row["problem"],
@@ -161,12 +162,12 @@ def measured(
                 tokens=row["tokens"],
                 think_tokens=think[place],
                 summary_tokens=summary[place],
-                form=format_reward(text, think_tag, answer_tag) > 0,
+                form=format_reward(text, think_tag, answer_tag, cut=cut) > 0,
                 readable=not faults(part.think, part.rest, language=lang, limits=limits),
                 language=consistency(part.think or text, lang),
                 reflection=stats.reflection + stats.reflection_zh,
                 wait=_waits(stats, text),
-                cut=row["stopped"] == "length",
+                cut=cut,
                 unparsed=row["status"] == "unparsed",
                 repetition=stats.repetition,
                 looping=loop_share(units(text)) > LIMITS.looped,

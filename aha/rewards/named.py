@@ -87,7 +87,8 @@ def accuracy(judged: Judged) -> Known:
 
 def format(judged: Judged) -> Known:
     """1 for thinking and answer in their tags, else 0 (format.py)."""
-    return format_reward(judged.text, judged.think_tag, judged.answer_tag)
+    cut = judged.rollout.stopped == "length"
+    return format_reward(judged.text, judged.think_tag, judged.answer_tag, cut=cut)
 
 
 def language(judged: Judged) -> Known:

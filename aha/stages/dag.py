@@ -21,7 +21,7 @@ from aha.stages import start
 DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
 VERSIONS = {
-    **{"pretrain": 1, "sft": 2, "rl": 2, "dpo": 1},
+    **{"pretrain": 1, "sft": 2, "rl": 3, "dpo": 1},
     **{"sample": 3, "judge": 1, "reward_model": 2},
 }
 """By kind of stage: bump one when it would give other results for the same configuration."""

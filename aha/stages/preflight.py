@@ -242,14 +242,20 @@ def count(groups: Sequence[Group], tags: tuple[str, str]) -> Sampled:
     varying = {
         name for name in names for group in paid if len({s.parts.get(name) for s in group}) > 1
     }
-    texts = [group.rendered.prefill + s.rollout.text for group in groups for s in group.scored]
+    formatted = [
+        format_reward(
+            group.rendered.prefill + s.rollout.text, *tags, cut=s.rollout.stopped == "length"
+        )
+        for group in groups
+        for s in group.scored
+    ]
     return Sampled(
         questions=len(groups),
         group_size=max(len(group.scored) for group in groups),
         answers=len(scored),
         failed=sum(s.grade.failed for s in scored),
         parsed=sum(s.grade.extracted is not None for s in scored),
-        formatted=sum(format_reward(text, *tags) > 0 for text in texts),
+        formatted=sum(one > 0 for one in formatted),
         cut=sum(s.rollout.stopped == "length" for s in scored),
         right=sum(_right(s) for s in scored),
         right_low=right.low if right else 0.0,

@@ -99,6 +99,11 @@ def test_refused_in_chat_style(text):
     assert format_reward(text, answer_tag="") == 0.0
 
 
+def test_a_summary_that_the_cap_cut_is_not_complete():
+    assert format_reward("<think>a</think>b", answer_tag="", cut=True) == 0.0
+    assert format_reward(GOOD, cut=True) == 1.0  # the closed tag says that it is
+
+
 def test_other_tag_names():
     assert format_reward("<思考>a</思考><回答>b</回答>", "思考", "回答") == 1.0
     assert format_reward(GOOD, "思考", "回答") == 0.0
