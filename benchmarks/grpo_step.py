@@ -1,17 +1,19 @@
 """A whole GRPO step (sample, grade, update, optimizer) beside TRL's GRPOTrainer on the same model.
 
-    python -m benchmarks.grpo_step [--cases short equal ragged] [--quick] [--trl autocast:16]
+    python -m benchmarks.grpo_step [--cases short equal ragged] [--quick] [--trl PRECISION:BATCH]
 
 8 prompts x 8 answers of forced lengths; DAPO's form, no KL term, one step per phase, AdamW; both sides
 reward a number made from the token ids (every group informative) and grade every answer too, with
-weight 0. First the gradients are compared (gradients.py). TRL runs with its defaults (batches of 8,
-accumulated) and tuned: without checkpointing, in the best of float32, bfloat16 autocast and bfloat16
-weights x batches of 4, 8, 16, 32, 64, found by one step of each that fits. Then the update half alone, on
-recorded answers, and, where named by --flat, steps in which half of the groups are flat. Rounds
-alternate between those who are in memory together (PEERS); each may use what the idle others leave.
+weight 0. First the gradients are compared (gradients.py). TRL is tuned on the first case: without
+checkpointing, in float32 or bfloat16 autocast, in the batch from which larger and smaller ones are slower;
+one step of each. Longer cases take the same, in batches that fit the memory by those steps. Its
+defaults (batches of 8, checkpointing) and bfloat16 weights (which lose small updates) take one step too
+(`shown`). Rounds alternate; who is idle keeps its model. In cases named by --update also the
+update half alone, on recorded answers; by --flat also steps in which half of the groups are flat.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +24,8 @@ from benchmarks import environments, gradients, measure, work
 from benchmarks.rollout import folder_of, need, tokenizer_of
 from benchmarks.workers import Worker, WorkerError, in_turns
 
+KEEPING = ("autocast", "float32")
+"""Precisions that keep master weights in float32."""
 PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {"bf16": False, "model_init_kwargs": {"dtype": "float32"}},
     "autocast": {"bf16": True, "model_init_kwargs": {"dtype": "float32"}},
@@ -30,10 +34,9 @@ PRECISIONS: dict[str, dict[str, Any]] = {
 TUNED = {"gradient_checkpointing": False, "log_completions": False, "disable_dropout": True}
 DEFAULTS: dict[str, Any] = {"per_device_train_batch_size": 8}
 BATCHES = (4, 8, 16, 32, 64)
+"""The search begins in the middle."""
 OURS = ("aha/bfloat16", "aha/float32")
-PEERS = ("trl/tuned", "trl/defaults")
-"""A duel each, so that the peer has memory: the first against all of OURS, the second against the
-fastest of them. Rounds alternate within a duel."""
+PEER = "trl/tuned"
 BUDGETS = ("micro_tokens", "kv_bytes", "max_rows", "kept_logits")
 HEADROOM = 0.85
 """Share of its memory that TRL may take, as in aha's own plan."""
@@ -127,34 +130,86 @@ def tuned(precision: str, batch: int) -> dict[str, Any]:
 
 def search(
     folder: str, asked: work.Work, threads: int, batches: Sequence[int], room: int
-) -> tuple[str, int, list[dict[str, Any]]]:
-    """TRL's fastest precision and batch for this work, and what each of them took.
+) -> dict[str, Any]:
+    """TRL's fastest precision and batch for this work, and what each that was tried took.
 
     Each is started alone, warmed up with short answers, and takes one step. One that needs more
-    memory than `room` is noted, and larger batches in its precision are left out.
+    memory than `room` is noted with what it said.
     """
     rows: list[dict[str, Any]] = []
-    warm = work.of_dict(asked.as_dict() | {"lengths": [[8] * len(g) for g in asked.lengths]})
-    limit = int(HEADROOM * room)
-    for precision in PRECISIONS:
-        for batch in [b for b in batches if asked.answers % b == 0]:
-            row: dict[str, Any] = {"precision": precision, "batch": batch}
-            try:
-                with trl("trl_search", folder, asked, tuned(precision, batch), threads, limit) as w:
-                    w.ask("step", work=warm.as_dict(), round=0)
-                    answer = w.ask("step", work=asked.as_dict(), round=1)
-                row |= {"seconds": answer["seconds"], "peak_rss": answer["peak_rss"]}
-            except WorkerError as error:
-                row["failed"] = str(error).split("\n")[0][:300]
-            print(f"  TRL {row}", file=sys.stderr)
-            rows.append(row)
-            if "failed" in row:
+    sizes = [batch for batch in batches if asked.answers % batch == 0]
+
+    def seconds(precision: str, batch: int, settings: Mapping[str, Any]) -> float:
+        row = _tried(folder, asked, threads, settings, int(HEADROOM * room))
+        rows.append({"precision": precision, "batch": batch, **row})
+        print(f"  TRL {rows[-1]}", file=sys.stderr)
+        return float(row.get("seconds", math.inf))
+
+    begin = len(sizes) // 2
+    first = {name: seconds(name, sizes[begin], tuned(name, sizes[begin])) for name in KEEPING}
+    precision = min(first, key=lambda name: first[name])
+    best, fastest = sizes[begin], first[precision]
+    for ahead in (sizes[begin + 1 :], sizes[:begin][::-1]):
+        for batch in ahead:
+            if (now := seconds(precision, batch, tuned(precision, batch))) >= fastest:
                 break
-    timed = [row for row in rows if "seconds" in row]
-    if not timed:
+            best, fastest = batch, now
+        if best != sizes[begin]:
+            break
+    if fastest == math.inf:
         raise SystemExit(f"no configuration of TRL ran: {rows}")
-    best = min(timed, key=lambda row: float(row["seconds"]))
-    return best["precision"], best["batch"], rows
+    seconds("bfloat16", best, tuned("bfloat16", best))
+    seconds("defaults", DEFAULTS["per_device_train_batch_size"], DEFAULTS)
+    return {"case": asked.case, "precision": precision, "batch": best, "search": rows}
+
+
+def _tried(
+    folder: str, asked: work.Work, threads: int, settings: Mapping[str, Any], limit: int
+) -> dict[str, Any]:
+    """Seconds and peak memory of one step, or why there was none."""
+    try:
+        with trl("trl_search", folder, asked, settings, threads, limit) as worker:
+            worker.ask("step", work=work.warm(asked).as_dict(), round=0)
+            answer = worker.ask("step", work=asked.as_dict(), round=1)
+    except WorkerError as error:
+        return {"failed": str(error).split("\n")[0][:300]}
+    return {"seconds": answer["seconds"], "peak_rss": answer["peak_rss"]}
+
+
+def batch_for(
+    asked: work.Work,
+    first: work.Work,
+    found: Mapping[str, Any],
+    batches: Sequence[int],
+    room: int,
+) -> int:
+    """The batch of `first`'s search, or the largest of `batches` below it that should fit for `asked`.
+
+    Memory of a step is taken to be linear in the padded tokens of its batch, through what two
+    batches of the search took.
+    """
+    best = int(found["batch"])
+    seen = {
+        int(row["batch"]): row["peak_rss"]
+        for row in found.get("search", ())
+        if row["precision"] == found["precision"] and "peak_rss" in row
+    }
+    if len(seen) < 2:
+        return best
+    (low, least), (high, most) = min(seen.items()), max(seen.items())
+    a_row = max(0.0, (most - least) / (high - low)) / _padded(first)
+    rest = most - a_row * high * _padded(first)
+    fitting = [
+        batch
+        for batch in batches
+        if batch <= best and rest + a_row * batch * _padded(asked) <= HEADROOM * room
+    ]
+    return max(fitting, default=min(best, *batches))
+
+
+def _padded(asked: work.Work) -> int:
+    """Tokens of a row of a padded batch."""
+    return max(map(len, asked.prompts)) + asked.longest
 
 
 def contest(
@@ -163,80 +218,93 @@ def contest(
     """Everything that the module's docstring says, for these works."""
     from aha.models.load import count_parameters, describe
 
-    names = measure.chosen([*OURS, *PEERS], given.contestants)
+    names = measure.chosen([*OURS, PEER], given.contestants)
     parameters = count_parameters(describe(Path(folder)))
     result: dict[str, Any] = {"model": given.model, "cases": {}, "loaded": {}}
-    if any(name.startswith("trl") for name in names):
+    mine = [name for name in OURS if name in names]
+    found: dict[str, Any] = {}
+    if PEER in names:
         result["gradient"] = _gradient(given, folder, works[-1], parameters)
+        found = _tuning(given, folder, works[0], batches, room_beside(0, parameters))
+        result["trl_tuned"] = found
+    if len(mine) > 1:
+        seconds = {name: _alone(name, folder, works[0], given.threads) for name in mine}
+        result["ours"] = {"case": works[0].case, "seconds": seconds}
+        print(f"  {result['ours']}", file=sys.stderr)
+        mine = [min(mine, key=lambda name: seconds[name])]
     for asked in works:
         print(f"{asked.case}: {asked.answer_tokens} answer tokens", file=sys.stderr)
         case: dict[str, Any] = {"work": asked.facts(), "duels": []}
-        settings = {"trl/defaults": DEFAULTS}
-        mine = [name for name in OURS if name in names]
-        peers: list[str | None] = [name for name in PEERS if name in names]
-        for peer in peers or [None]:
-            present = [*mine, peer] if peer else mine
-            room = room_beside(len(present) - 1, parameters)
-            if "trl/tuned" in present:
-                best, rows = _tuning(given, folder, asked, batches, room)
-                settings["trl/tuned"] = tuned(*best)
-                case["trl_tuned"] = {"precision": best[0], "batch": best[1], "search": rows}
-            with ExitStack() as stack:
-                running = {}
-                for name in present:
-                    if name in OURS:
+        room = room_beside(len(mine), parameters)
+        batch = batch_for(asked, works[0], found, batches, room) if found else 0
+        while True:
+            try:
+                with ExitStack() as stack:
+                    running = {}
+                    for name in mine:
                         dtype = name.partition("/")[2]
                         worker = ours(dtype, folder, asked, given.threads, room)
-                    else:
-                        worker = trl(name, folder, asked, settings[name], given.threads)
-                    running[name] = stack.enter_context(worker)
-                    result["loaded"][f"{asked.case} {name}"] = worker.facts
-                try:
-                    duel = _duel(given, asked, running, flat=not case["duels"])
-                except WorkerError as error:  # most often killed for its memory: the others go on
-                    said = str(error).split("\n")[0][:300]
-                    print(f"  {said}", file=sys.stderr)
-                    case.setdefault("failed", []).append({"contestants": present, "said": said})
-                    continue
-                case["duels"].append(duel)
-            first = next(iter(duel.values()))["contestants"]
-            mine = [fastest] if (fastest := _fastest(first)) else []
+                        running[name] = stack.enter_context(worker)
+                    if found:
+                        settings = tuned(found["precision"], batch)
+                        peer = trl(PEER, folder, asked, settings, given.threads)
+                        running[PEER] = stack.enter_context(peer)
+                        case["trl_tuned"] = {"precision": found["precision"], "batch": batch}
+                    for name, worker in running.items():
+                        result["loaded"][f"{asked.case} {name}"] = worker.facts
+                    case["duels"].append(_duel(given, asked, running))
+                break
+            except WorkerError as error:  # most often killed for its memory
+                said = str(error).split("\n")[0][:300]
+                print(f"  {said}", file=sys.stderr)
+                case.setdefault("failed", []).append({"batch": batch, "said": said})
+                batch //= 2
+                if batch < min(batches):
+                    break
         result["cases"][asked.case] = case
     return result
 
 
+def _alone(name: str, folder: str, asked: work.Work, threads: int) -> float:
+    """Seconds of one step of ours after a warm-up."""
+    with ours(name.partition("/")[2], folder, asked, threads, room_beside(0, 0)) as worker:
+        worker.ask("step", work=work.warm(asked).as_dict(), round=0, flat=())
+        seconds: float = worker.ask("step", work=asked.as_dict(), round=1, flat=())["seconds"]
+        return seconds
+
+
 def _tuning(
     given: argparse.Namespace, folder: str, asked: work.Work, batches: Sequence[int], room: int
-) -> tuple[tuple[str, int], list[dict[str, Any]]]:
-    if given.trl not in ("", "search"):
+) -> dict[str, Any]:
+    if given.trl:
         precision, _, size = given.trl.partition(":")
-        return (precision, int(size)), []
-    if given.quick and not given.trl:
-        return ("float32", batches[0]), []
-    precision, batch, rows = search(folder, asked, given.threads, batches, room)
-    return (precision, batch), rows
+        return {"precision": precision, "batch": int(size)}
+    if given.quick:
+        return {"precision": "float32", "batch": batches[0]}
+    return search(folder, asked, given.threads, batches, room)
 
 
 def _duel(
-    given: argparse.Namespace, asked: work.Work, running: Mapping[str, Worker], *, flat: bool
+    given: argparse.Namespace, asked: work.Work, running: Mapping[str, Worker]
 ) -> dict[str, Any]:
-    """Whole steps in turns; updates on recorded answers in turns; `flat`: with half of the groups
-    flat too, where the case is named."""
+    """Whole steps in turns; where the case is named, updates on recorded answers, and steps with half
+    of the groups flat."""
     fields, names = asked.as_dict(), list(running)
+    small = work.warm(asked).as_dict()
     rounds = 1 if given.quick else given.rounds
 
     def steps(flat: Sequence[int]) -> dict[str, Any]:
         calls = {
             name: lambda number, w=running[name]: w.ask(
-                "step", work=fields, round=number, flat=flat
+                "step", work=fields if number else small, round=number, flat=flat
             )
             for name in names
         }
-        return summed(in_turns(rounds, calls), asked)
+        return summed(in_turns(rounds, calls, minutes=given.minutes, warm_up=not flat), asked)
 
-    found = {"step": steps(())} if "step" in given.parts else {}
+    found = {"step": steps(())}
     recorder = next((name for name in OURS if name in running), None)
-    if recorder and "update" in given.parts:
+    if recorder and asked.case in given.update:
         kept = running[recorder].ask("step", work=fields, round=rounds + 1, keep=True)
         calls = {}
         for name in names:
@@ -244,15 +312,11 @@ def _duel(
             calls[name] = lambda number, w=running[name], more=more: w.ask(
                 "update", work=fields, token_ids=kept["token_ids"], **more
             )
-        found["update"] = summed(in_turns(rounds, calls), asked)
-    if flat and asked.case in given.flat:
+        taken = in_turns(rounds, calls, minutes=given.minutes, warm_up=False)
+        found["update"] = summed(taken, asked)
+    if asked.case in given.flat:
         found["half_flat"] = steps(list(range(1, len(asked.prompts), 2)))
     return found
-
-
-def _fastest(figures: Mapping[str, Any]) -> str | None:
-    mine = [name for name in figures if name in OURS]
-    return min(mine, key=lambda name: figures[name]["seconds"]["median"], default=None)
 
 
 def _gradient(
@@ -310,6 +374,13 @@ def _update(answer: dict[str, Any]) -> float:
 
 def shown(result: dict[str, Any]) -> str:
     rows = []
+    for row in result.get("trl_tuned", {}).get("search", ()):
+        name = f"one step {result['trl_tuned']['case']}  trl/{row['precision']} x {row['batch']}"
+        if "failed" in row:
+            rows.append([name, "failed", "", "", ""])
+        else:
+            taken, memory = row["seconds"], row["peak_rss"]
+            rows.append([name, f"{taken:.2f}", "", "", f"{memory / 1e9:.2f}"])
     for case, found in result["cases"].items():
         for duel in found["duels"]:
             for part, outcome in duel.items():
@@ -324,19 +395,25 @@ def shown(result: dict[str, Any]) -> str:
     return measure.table(["grpo", "seconds", "rollout", "update", "peak RSS, GB"], rows)
 
 
-def options(parser: argparse.ArgumentParser, *, cases: Sequence[str], flat: Sequence[str]) -> None:
+def options(
+    parser: argparse.ArgumentParser,
+    *,
+    cases: Sequence[str],
+    update: Sequence[str],
+    flat: Sequence[str],
+) -> None:
     parser.add_argument("--cases", nargs="*", default=list(cases))
-    parser.add_argument("--flat", nargs="*", default=list(flat), help="cases with a half-flat part")
     parser.add_argument(
-        "--parts", nargs="*", default=["step", "update"], choices=["step", "update"]
+        "--update", nargs="*", default=list(update), help="cases with its half alone"
     )
+    parser.add_argument("--flat", nargs="*", default=list(flat), help="cases with a half-flat part")
     parser.add_argument("--data", default="", help="a source of problems, e.g. a GSM8K folder")
-    parser.add_argument("--trl", default="", help="tuned: PRECISION:BATCH, or search")
+    parser.add_argument("--trl", default="", help="PRECISION:BATCH in place of the search")
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = measure.parser(__doc__ or "")
-    options(parser, cases=("short", "equal", "ragged"), flat=("ragged",))
+    parser = measure.parser(__doc__ or "", minutes=10)
+    options(parser, cases=("short", "equal", "ragged"), update=("short",), flat=())
     given = parser.parse_args(argv)
     busy = measure.busy()
     folder = folder_of(given.model)

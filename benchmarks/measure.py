@@ -126,14 +126,19 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
-def parser(doc: str, *, rounds: int = 5, model: str = "smollm2-135m") -> argparse.ArgumentParser:
-    """The options that all scripts share."""
+def parser(
+    doc: str, *, rounds: int = 5, minutes: float | None = None, model: str = "smollm2-135m"
+) -> argparse.ArgumentParser:
+    """The options that all scripts share; `minutes` where rounds may be long."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--model", default=model, help=f"a name or a folder (default: {model})")
     made.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="for each")
     made.add_argument("--rounds", type=int, default=rounds, help="after one warm-up")
+    if minutes is not None:
+        said = "of the rounds of one part; 3 rounds are always taken"
+        made.add_argument("--minutes", type=float, default=minutes, help=said)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--quick", action="store_true", help="tiny sizes: proves that it runs")
     made.add_argument("--contestants", nargs="*", help="names or beginnings of names; all if none")

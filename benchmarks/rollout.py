@@ -2,13 +2,14 @@
 
     python -m benchmarks.rollout [--cases short equal ragged] [--quick] [--contestants aha vllm]
 
-8 prompts x 8 answers, forced lengths (work.py). Timed: everything from tokenised prompts to answers.
+8 prompts x 8 answers, forced lengths (work.py). One round of the first case for everyone; then the fastest
+dtype of each family goes on. Timed: everything from tokenised prompts to answers.
 A temperature of 1 and the sampled token's log-probability is what RL needs: aha and continuous
 batching always give it, `generate` does not (it throws it away), vLLM runs without and with it.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -80,7 +81,7 @@ def need(name: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = measure.parser(__doc__ or "")
+    parser = measure.parser(__doc__ or "", minutes=10)
     parser.add_argument("--cases", nargs="*", default=["short", "equal", "ragged"])
     parser.add_argument("--data", default="", help="a source of problems, e.g. a GSM8K folder")
     given = parser.parse_args(argv)
@@ -106,10 +107,17 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 )
 
         result["loaded"] = {f"{kind}/{dtype}": w.facts for (kind, dtype), w in running.items()}
+        calls = {name: _call(running[NAMES[name][:2]], name, works[0]) for name in names}
+        print(f"{works[0].case}, one round of everyone", file=sys.stderr)
+        all_of_them = {name: answers[0]["seconds"] for name, answers in in_turns(1, calls).items()}
+        result["qualifying"] = {"case": works[0].case, "seconds": all_of_them}
+        names = fastest(all_of_them)
+        for key in set(running) - {NAMES[name][:2] for name in names}:
+            running.pop(key).close()
         for asked in works:
             calls = {name: _call(running[NAMES[name][:2]], name, asked) for name in names}
             print(f"{asked.case}: {asked.answer_tokens} answer tokens", file=sys.stderr)
-            rounds = in_turns(1 if given.quick else given.rounds, calls)
+            rounds = in_turns(1 if given.quick else given.rounds, calls, minutes=given.minutes)
             result["cases"][asked.case] = {"work": asked.facts(), **summed(rounds)}
     result |= {"busy_before": busy, "busy": busy["busy"]}
     print(shown(result))
@@ -119,7 +127,26 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def _call(worker: Worker, name: str, asked: work.Work) -> Callable[[int], dict[str, Any]]:
     _, _, what, fields = NAMES[name]
-    return lambda number: worker.ask(what, work=asked.as_dict(), round=number, **fields)
+
+    def call(number: int) -> dict[str, Any]:
+        now = asked if number else work.warm(asked)
+        return worker.ask(what, work=now.as_dict(), round=number, **fields)
+
+    return call
+
+
+def family(name: str) -> str:
+    """Who it is, whatever its dtype."""
+    return name.partition("/")[0] + ("+logprobs" if name.endswith("+logprobs") else "")
+
+
+def fastest(seconds: Mapping[str, float]) -> list[str]:
+    """The fastest contestant of each family, in their order."""
+    best: dict[str, str] = {}
+    for name, taken in seconds.items():
+        if taken < seconds[best.setdefault(family(name), name)]:
+            best[family(name)] = name
+    return [name for name in seconds if name in best.values()]
 
 
 def summed(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -134,7 +161,7 @@ def summed(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         }
     best: dict[str, float] = {}
     for name, figure in figures.items():
-        who = name.partition("/")[0] + ("+logprobs" if name.endswith("+logprobs") else "")
+        who = family(name)
         best[who] = max(best.get(who, 0.0), figure["tokens_per_s"]["median"])
     ours = best.get("aha")
     ratios = {who: ours / value for who, value in best.items() if ours and who != "aha"}

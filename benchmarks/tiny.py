@@ -16,8 +16,8 @@ BATCHES = (16, 64, 256)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = measure.parser(__doc__ or "", model="aha:base")
-    grpo_step.options(parser, cases=("tiny",), flat=("tiny",))
+    parser = measure.parser(__doc__ or "", minutes=10, model="aha:base")
+    grpo_step.options(parser, cases=("tiny",), update=("tiny",), flat=("tiny",))
     given = parser.parse_args(argv)
     busy = measure.busy()
     folder = folder_of(given.model)

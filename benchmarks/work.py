@@ -14,7 +14,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,12 @@ def make(
         golds=tuple(golds),
         lengths=groups(lengths, answers),
     )
+
+
+def warm(asked: Work, tokens: int = 8) -> Work:
+    """The same prompts with answers of at most `tokens` tokens: what a first call has to load and compile."""
+    lengths = tuple(tuple(min(n, tokens) for n in group) for group in asked.lengths)
+    return replace(asked, lengths=lengths)
 
 
 def of_dict(fields: dict[str, Any]) -> Work:

@@ -11,6 +11,7 @@ memory is short, and with a limit it gets an error of its allocator before that.
 import contextlib
 import ctypes
 import json
+import math
 import os
 import resource
 import subprocess
@@ -206,13 +207,35 @@ def _status(pid: int, key: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
+LEAST = 3
+"""Rounds that are taken however long they are."""
+
+
 def in_turns(
-    rounds: int, contestants: Mapping[str, Callable[[int], Any]], *, told: bool = True
+    rounds: int,
+    contestants: Mapping[str, Callable[[int], Any]],
+    *,
+    minutes: float = math.inf,
+    warm_up: bool = True,
+    told: bool = True,
 ) -> dict[str, list[Any]]:
-    """One warm-up of each (not kept), then `rounds` rounds; who begins changes with the round."""
+    """A warm-up of each (number 0, not kept), then rounds; who begins changes with the round.
+
+    Args:
+        rounds: how many; from the third on none begins that would likely end after `minutes`.
+        warm_up: False where everyone has just done the same work.
+    """
     names = list(contestants)
     kept: dict[str, list[Any]] = {name: [] for name in names}
-    for number in range(rounds + 1):
+    start = time.perf_counter()
+    for number in range(0 if warm_up else 1, rounds + 1):
+        if number <= 1:
+            start = time.perf_counter()
+        elif number > LEAST:
+            spent = time.perf_counter() - start
+            if spent * number / (number - 1) > 60 * minutes:
+                print(f"  {number - 1} of {rounds} rounds: {minutes:g} minutes", file=sys.stderr)
+                break
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             began = time.perf_counter()

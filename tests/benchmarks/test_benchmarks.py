@@ -65,6 +65,71 @@ def test_rounds_alternate_and_the_warm_up_is_not_kept():
     kept = workers.in_turns(2, {"a": contestant("a"), "b": contestant("b")}, told=False)
     assert kept == {"a": [1, 2], "b": [1, 2]}
     assert order == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+    order.clear()
+    assert workers.in_turns(1, {"a": contestant("a")}, warm_up=False, told=False) == {"a": [1]}
+    assert order == [(1, "a")]
+
+
+def test_long_rounds_are_three(capsys):
+    kept = workers.in_turns(5, {"a": lambda number: number}, minutes=0.0, told=False)
+    assert kept == {"a": [1, 2, 3]}
+    assert "3 of 5 rounds" in capsys.readouterr().err
+    assert len(workers.in_turns(5, {"a": lambda number: number}, minutes=1.0, told=False)["a"]) == 5
+
+
+def test_the_fastest_of_each_family_goes_on():
+    seconds = {"aha/float32": 3.0, "aha/bfloat16": 2.0, "vllm/bfloat16": 4.0, "vllm/float32": 9.0}
+    seconds["vllm/bfloat16+logprobs"] = 5.0
+    assert rollout.fastest(seconds) == ["aha/bfloat16", "vllm/bfloat16", "vllm/bfloat16+logprobs"]
+
+
+def case(prompt, answer, answers=64):
+    lengths = tuple((answer,) * 8 for _ in range(answers // 8))
+    prompts = ((1,) * prompt,) * len(lengths)
+    texts = ("",) * len(lengths)
+    return work.Work(case="short", texts=texts, prompts=prompts, golds=texts, lengths=lengths)
+
+
+def searched(monkeypatch, taken):
+    """What a search finds where (precision or "", batch) takes so long."""
+
+    def tried(folder, asked, threads, settings, limit):
+        batch = settings["per_device_train_batch_size"]
+        precision = "autocast" if settings.get("bf16") else "other"
+        if (precision, batch) not in taken:
+            return {"failed": "out of memory"}
+        return {"seconds": taken[precision, batch], "peak_rss": 10**9 * (4 + batch)}
+
+    monkeypatch.setattr(grpo_step, "_tried", tried)
+    return grpo_step.search("", case(30, 128), 2, grpo_step.BATCHES, 10**11)
+
+
+def test_trl_is_searched_from_the_middle(monkeypatch):
+    taken = {("autocast", 16): 10.0, ("autocast", 32): 9.0, ("autocast", 64): 9.5}
+    found = searched(monkeypatch, taken | {("other", 16): 20.0})
+    assert (found["precision"], found["batch"]) == ("autocast", 32)
+    tried = [(row["precision"], row["batch"]) for row in found["search"]]
+    assert tried[:4] == [("autocast", 16), ("float32", 16), ("autocast", 32), ("autocast", 64)]
+    assert tried[4:] == [("bfloat16", 32), ("defaults", 8)]
+    down = {("autocast", 16): 10.0, ("autocast", 8): 8.0, ("autocast", 4): 8.5}
+    assert searched(monkeypatch, down)["batch"] == 8
+    with pytest.raises(SystemExit, match="no configuration of TRL ran"):
+        searched(monkeypatch, {})
+
+
+def test_longer_cases_take_batches_that_fit(monkeypatch):
+    taken = {("autocast", 16): 8.0, ("autocast", 32): 9.0}
+    found = searched(monkeypatch, taken)  # 4 GB and one for each row of 158 tokens
+    first = case(30, 128)
+
+    def batch(asked, room):
+        return grpo_step.batch_for(asked, first, found, grpo_step.BATCHES, room)
+
+    room = int(20.1e9 / grpo_step.HEADROOM)
+    assert batch(first, room) == 16
+    assert batch(case(188, 128), room) == 8  # twice the tokens of a row
+    assert batch(case(188, 128), 10**9) == 4  # nothing fits: the smallest is tried
+    assert grpo_step.batch_for(first, first, {"batch": 16}, grpo_step.BATCHES, 1) == 16
 
 
 def test_table_is_aligned():
@@ -271,7 +336,16 @@ def test_rollout_runs_with_aha_alone(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_whole_step_runs_with_aha_alone(tmp_path):
-    more = ["--cases", "equal", "--flat", "equal", "--contestants", "aha/float32"]
+    more = [
+        "--cases",
+        "equal",
+        "--update",
+        "equal",
+        "--flat",
+        "equal",
+        "--contestants",
+        "aha/float32",
+    ]
     (duel,) = result_of(grpo_step, tmp_path, *more)["cases"]["equal"]["duels"]
     assert duel.keys() == {"step", "update", "half_flat"}
     figure = duel["step"]["contestants"]["aha/float32"]
@@ -359,7 +433,7 @@ def test_table_of_plans():
 @pytest.mark.slow
 @pytest.mark.skipif(not environments.ready("trl"), reason="needs python -m benchmarks.environments")
 def test_gradients_equal_those_of_trl(tmp_path):
-    more = ["--cases", "equal", "--flat", "--contestants", "aha/float32", "trl/tuned"]
+    more = ["--cases", "equal", "--contestants", "aha/float32", "trl/tuned"]
     result = result_of(grpo_step, tmp_path, *more, "--trl", "float32:4")
     for found in result["gradient"].values():
         assert found["cosine"] >= 0.99999
