@@ -242,20 +242,20 @@ def refined(
     Args:
         text: the whole response, prefill included.
         answer: what the grader took for its answer (Grade.extracted).
-        lang: language of the question; "" to look for it.
+        lang: language of the question; "" to look for it, where it has no words in the thinking.
 
     >>> made = refined("<think> 1 + 2 = 3.  So 3. </think> <answer> 3 </answer>", "1+2=?", "3", "en")
     >>> made.thinking, made.summary
     ('1 + 2 = 3.', 'The answer is \\\\boxed{3}.')
     """
-    lang = lang or target(question) or "en"
+    tags = (think_tag, answer_tag)
+    thought = thinking_of(text, tags)
+    lang = lang or target(question) or target(thought or "") or "en"
     if lang not in CLOSINGS:
         return Unfit(reason="language", detail=f"no sentence for the answer in {lang!r}")
     boxed = _plain_value(lead_off(unwrap_box(answer)))
     if not boxed or len(boxed) > MAX_ANSWER or "\n" in boxed or not _balanced(boxed):
         return Unfit(reason="answer_form", detail=boxed[:SHOWN_CHARS])
-    tags = (think_tag, answer_tag)
-    thought = thinking_of(text, tags)
     if thought is None:
         return Unfit(reason="format")
     if TURN.search(thought):

@@ -107,6 +107,9 @@ def test_trivial_questions_stay_short(question):
 def test_language_may_be_looked_for():
     assert "答案是" in made("<think> 1 * 2 = 2。2 + 3 = 5。 </think> <answer> 5 </answer>",
                          "计算 1 * 2 + 3 的结果。", "5", "").summary  # fmt: skip
+    wordless = made("<think> 先算 1 * 2 = 2，然后 2 + 3 = 5。 </think> <answer> 5 </answer>",
+                    "1 * 2 + 3 = ?", "5", "")  # fmt: skip
+    assert "答案是" in wordless.summary
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from aha.records import Prompt
 
 Tree = int | tuple[str, "Tree", "Tree"]
 
+WORDLESS = "{} = ?"
 WORDING = {
     "en": (
         "What is {}?",
@@ -25,7 +26,7 @@ WORDING = {
         "Calculate {}.",
         "Find the value of {}.",
         "Work out {}.",
-        "{} = ?",
+        WORDLESS,
     ),
     "zh": (
         "{} 等于多少？",
@@ -33,10 +34,10 @@ WORDING = {
         "求 {} 的值。",
         "请算出 {} 的结果。",
         "{} 是多少？",
-        "{} = ?",
+        WORDLESS,
     ),
 }
-"""Phrasings; `{}` is where the expression goes."""
+"""Phrasings; `{}` is where the expression goes. In a mixed stream a wordless one has no language."""
 
 # terms, largest number, signs, largest factor, parentheses, negative steps
 DIALS: dict[int, tuple[int, int, str, int, bool, bool]] = {
@@ -140,13 +141,15 @@ def item(settings: Settings, index: int) -> Item:
     tree = expression(settings.dial(), rng)
     lang = rng.choice(("en", "zh")) if settings.lang == "mix" else settings.lang
     written = text(tree)
+    question = wording(written, lang, rng)
+    wordless = question == WORDLESS.format(written)
     prompt = Prompt(
         id=f"arithmetic-{settings.seed}-{index}",
-        question=wording(written, lang, rng),
+        question=question,
         gold=str(value(tree)),
         kind="math",
         source="arithmetic",
-        lang=lang,
+        lang="" if wordless and settings.lang == "mix" else lang,
         domain=domain(tree),
         columns={"expression": written},
     )

@@ -100,6 +100,13 @@ def test_languages():
     assert 60 < langs.count("zh") < 140
 
 
+def test_nobody_can_tell_the_language_of_a_wordless_question():
+    mixed = made(lang="mix")
+    assert all((prompt.lang == "") == prompt.question.endswith(" = ?") for prompt in mixed)
+    assert 10 < sum(prompt.lang == "" for prompt in mixed) < 60
+    assert {prompt.lang for prompt in made(lang="zh")} == {"zh"}  # asked for: nothing to guess
+
+
 def test_explicit_keys():
     for prompt in made(terms="2-4", digits="3", ops="+", n=100):
         expression = prompt.columns["expression"]
