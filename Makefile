@@ -29,12 +29,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Peers get environments of their own under .bench/, the model is fetched once. Takes hours; `make bench ARGS=--quick`
+# Peers get environments of their own under .bench/, the model is fetched once. About two and a half hours on two cores; `make bench ARGS=--quick`
 # takes tiny sizes: does all of it run? Each script also runs alone: python -m benchmarks.rollout --help
 bench: setup
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/aha model get smollm2-135m
-	@for name in rollout grpo_step tiny roofline scaling; do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in grpo_step scaling tiny roofline rollout; do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 	$(BIN)/python -m benchmarks.table
 
 clean:

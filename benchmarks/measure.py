@@ -21,6 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "bf16")
+LEAST = 3
+"""Rounds that are taken however long they are."""
 IDLE = 0.05
 """Share of the machine's processor time that others may use before we say that it is busy."""
 
@@ -127,7 +129,12 @@ def commit() -> str:
 
 
 def parser(
-    doc: str, *, rounds: int = 5, minutes: float | None = None, model: str = "smollm2-135m"
+    doc: str,
+    *,
+    rounds: int = 5,
+    minutes: float | None = None,
+    least: int = LEAST,
+    model: str = "smollm2-135m",
 ) -> argparse.ArgumentParser:
     """The options that all scripts share; `minutes` where rounds may be long."""
     made = argparse.ArgumentParser(
@@ -137,7 +144,7 @@ def parser(
     made.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="for each")
     made.add_argument("--rounds", type=int, default=rounds, help="after one warm-up")
     if minutes is not None:
-        said = "of the rounds of one part; 3 rounds are always taken"
+        said = f"of the rounds of one part, which are at least {least}"
         made.add_argument("--minutes", type=float, default=minutes, help=said)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--quick", action="store_true", help="tiny sizes: proves that it runs")

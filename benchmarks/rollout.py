@@ -11,6 +11,7 @@ batching always give it, `generate` does not (it throws it away), vLLM runs with
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from benchmarks import environments, measure, work
@@ -40,6 +41,13 @@ def folder_of(model: str) -> str:
         return str(locate(model))
     except ModelError as error:
         raise SystemExit(f"{error}\n(the benchmarks take it from: aha model get {model})") from None
+
+
+def dtype_of(folder: str) -> str:
+    """The dtype that `aha run` would choose here."""
+    from aha.models.load import describe, resolve_dtype
+
+    return resolve_dtype("auto", describe(Path(folder)))
 
 
 def tokenizer_of(folder: str) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import grpo_step, measure, work
-from benchmarks.rollout import folder_of, tokenizer_of
+from benchmarks.rollout import dtype_of, folder_of, tokenizer_of
 
 
 def pairs(prompt: int, answers: Sequence[int]) -> int:
@@ -107,7 +107,7 @@ def point(given: argparse.Namespace, folder: str, dtype: str, asked: work.Work) 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = measure.parser(__doc__ or "")
     parser.add_argument("--cases", nargs="*", default=["equal", "ragged"])
-    parser.add_argument("--dtypes", nargs="*", default=["bfloat16", "float32"])
+    parser.add_argument("--dtypes", nargs="*", help="default: as `aha run` would choose")
     given = parser.parse_args(argv)
     busy = measure.busy()
     folder = folder_of(given.model)
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     ]
     result: dict[str, Any] = {"claim": "share of the machine's rates", "model": given.model}
     result |= {"busy_before": busy, "busy": busy["busy"], "points": {}}
-    for dtype in given.dtypes:
+    for dtype in given.dtypes or [dtype_of(folder)]:
         for asked in works:
             print(f"{dtype} {asked.case}", file=sys.stderr)
             result["points"][f"{dtype} {asked.case}"] = point(given, folder, dtype, asked)

@@ -16,7 +16,7 @@ from typing import Any
 from aha.errors import ModelError
 from aha.models.locate import locate
 from benchmarks import grpo_step, measure, work
-from benchmarks.rollout import folder_of, tokenizer_of
+from benchmarks.rollout import dtype_of, folder_of, tokenizer_of
 
 SERIES = ("group", "length", "prompts", "model")
 MODELS = ("aha:base", "smollm2-135m", "qwen2.5-coder-0.5b")
@@ -67,8 +67,10 @@ def _there(model: str) -> bool:
     return True
 
 
-def measured(point: Point, dtype: str, *, threads: int, rounds: int, seed: int) -> dict[str, Any]:
-    """Time and memory of one point, in a process of its own.
+def measured(
+    point: Point, dtype: str, *, threads: int, rounds: int, minutes: float, seed: int
+) -> dict[str, Any]:
+    """Time and memory of one point, in a process of its own: `rounds`, fewer where they take `minutes`.
 
     It runs under the budgets of its plan, as `aha run` would.
     """
@@ -108,6 +110,8 @@ def measured(point: Point, dtype: str, *, threads: int, rounds: int, seed: int) 
                 continue
             rolled.append(rollout["seconds"])
             updated.append(update["seconds"])
+            if sum(rolled) + sum(updated) > 60 * minutes:
+                break
     cache = point.prompts * longest + point.prompts * point.answers * point.tokens
     tokens = asked.answer_tokens
     return {
@@ -131,7 +135,7 @@ def verdict(costs: Sequence[float]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = measure.parser(__doc__ or "", rounds=5)
+    parser = measure.parser(__doc__ or "", minutes=0.5, least=1)
     parser.add_argument("--series", nargs="*", default=list(SERIES))
     parser.add_argument("--dtype", default="", help="auto: as `aha run` would choose")
     given = parser.parse_args(argv)
@@ -142,12 +146,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         costs: dict[str, list[float]] = {"rollout": [], "update": []}
         for point in points(series, given.model, quick=given.quick):
             folder = folder_of(point.model)
-            dtype = given.dtype or _dtype(folder)
+            dtype = given.dtype or dtype_of(folder)
             print(f"{point.name} {dtype}", file=sys.stderr)
             rounds = 1 if given.quick else given.rounds
-            found = measured(
-                point, dtype, threads=given.threads, rounds=rounds, seed=given.seed
-            ) | {"dtype": dtype}
+            limits = {"rounds": rounds, "minutes": given.minutes}
+            found = measured(point, dtype, threads=given.threads, seed=given.seed, **limits)
+            found["dtype"] = dtype
             result["points"][point.name] = found
             for half, kept in costs.items():
                 if f"{half}_us_per_token" in found:
@@ -157,12 +161,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     print(shown(result))
     measure.write("scaling", given, result)
     return result
-
-
-def _dtype(folder: str) -> str:
-    from aha.models.load import describe, resolve_dtype
-
-    return resolve_dtype("auto", describe(locate(folder)))
 
 
 def shown(result: dict[str, Any]) -> str:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import measure
+
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".bench" / "logs"
 QUIET = {
@@ -207,10 +209,6 @@ def _status(pid: int, key: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
-LEAST = 3
-"""Rounds that are taken however long they are."""
-
-
 def in_turns(
     rounds: int,
     contestants: Mapping[str, Callable[[int], Any]],
@@ -231,7 +229,7 @@ def in_turns(
     for number in range(0 if warm_up else 1, rounds + 1):
         if number <= 1:
             start = time.perf_counter()
-        elif number > LEAST:
+        elif number > measure.LEAST:
             spent = time.perf_counter() - start
             if spent * number / (number - 1) > 60 * minutes:
                 print(f"  {number - 1} of {rounds} rounds: {minutes:g} minutes", file=sys.stderr)
