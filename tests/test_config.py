@@ -214,11 +214,13 @@ def test_one_key_of_a_section_keeps_the_other_defaults_of_that_place():
 def test_files_that_cannot_be_read(tmp_path, recipe_file):
     with pytest.raises(ConfigError, match=r"no recipe at .*trail.toml; did you mean .*trial.toml"):
         load(tmp_path / "trail.toml")
+    with pytest.raises(ConfigError, match=r"no recipe at .*zzz.toml; there are .*trial.toml"):
+        load(tmp_path / "zzz.toml")
     for name, text, said in (
         ("a.toml", "zero = [", "cannot be parsed"),
         ("a.json", "{", "cannot be parsed"),
         ("a.yaml", "a: [", "is not YAML"),
-        ("a.json5", "{}", "a recipe ends in .toml"),
+        ("a.json5", "{}", "a recipe ends in one of .toml"),
         ("b.json", "[1]", "a table of keys, not list"),
         ("b.yaml", "", "a table of keys, not NoneType"),
     ):

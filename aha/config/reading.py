@@ -44,13 +44,26 @@ def resolve(raw: dict[str, Any], where: str = "recipe") -> Recipe:
     return recipe
 
 
+SUFFIXES = (".toml", ".yaml", ".yml", ".json")
+
+
+def _instead(path: Path) -> str:
+    """What to write in place of a recipe's path that does not exist."""
+    folders = [path.parent, Path("recipes")]
+    found = [p for folder in folders[::-1] for p in folder.glob("*.*") if p.suffix in SUFFIXES]
+    there = {p.name: p for p in found}
+    if near := difflib.get_close_matches(path.name, there, n=1):
+        return f"did you mean {there[near[0]]}?"
+    if there:
+        return f"there are {', '.join(sorted(map(str, there.values())))}"
+    return "docs/stages.md says how to write one"
+
+
 def _parse(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8-sig")  # some editors put a mark in front
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ConfigError(f"no recipe at {path}{hint}") from None
+        raise ConfigError(f"no recipe at {path}; {_instead(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recipe {path}: {error}") from error
     try:
@@ -66,7 +79,7 @@ def _parse(path: Path) -> dict[str, Any]:
         elif path.suffix == ".toml":
             raw = tomllib.loads(text)
         else:
-            raise ConfigError(f"{path}: a recipe ends in .toml, .yaml, .yml or .json")
+            raise ConfigError(f"{path}: a recipe ends in one of {', '.join(SUFFIXES)}")
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path} cannot be parsed: {error}") from error
     if not isinstance(raw, dict):
