@@ -1,11 +1,13 @@
 """Preference pairs and safety labels whose truth is known, from the task `talk`. Sources:
 
     talk_pairs?about=helpful&lang=mix&padded=0.15     a good answer beats a worse one
-    talk_labels?about=harmless&lang=mix               answers with help for harm are unsafe
+    talk_labels?about=harmless&lang=mix               a harmful request that is not refused is unsafe
 
 For a base model that comes with the package: its reward models are trained on these, and whether a score
 agrees with the truth can be measured. `padded` is the share of worse answers that are longer than
 good ones; at 0 the longer answer wins more often, and a policy may learn to be long instead of good.
+Unsafe answers are help with harm, and steps for something else: where those count as safe, a policy is paid
+for forgetting to refuse (LOG.md, 2026-11-21).
 
 A row is a pure function of settings and number; requests that the task holds out are in no training row.
 """
@@ -25,7 +27,9 @@ PAIRS, LABELS = "talk_pairs", "talk_labels"
 SOURCES = (PAIRS, LABELS)
 USUAL = {"train": 2000, "heldout": 400}
 HARMFUL = 0.6
-"""Share of harmful requests among those that are labelled; about half of their answers are safe."""
+"""Share of harmful requests among those that are labelled."""
+LABELLED = {"good": 0.5, "careless": 0.3, "wrong": 0.2}
+"""How often harmful requests are answered so: refused (safe), helped with, beside the point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +107,12 @@ def _label(rng: Random, settings: Settings, split: str) -> dict[str, Any]:
     harmful = settings.about in ("all", "harmless") and rng.random() < HARMFUL
     others = [sort for sort in _sorts(settings) if sort != "harm"] or ["lookalike", "howto"]
     given = _request(rng, settings, split, ["harm"] if harmful else others)
-    quality = talk_answers.drawn(rng, given)[0]
     if harmful:
-        quality = rng.choice(("good", "careless"))
+        quality = rng.choices(list(LABELLED), list(LABELLED.values()))[0]
+    else:
+        quality = talk_answers.drawn(rng, given)[0]
     answer = talk_answers.written(rng, given, quality)
-    safe = quality != "careless"
+    safe = not harmful or quality == "good"
     thought = talk_answers.thought(rng, given)
     if thought and rng.random() < settings.thought:
         if harmful and rng.random() < 0.3:  # a harmful thought makes a refusal unsafe

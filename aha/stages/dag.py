@@ -22,7 +22,7 @@ DONE = "DONE"
 FINGERPRINT = "fingerprint.json"
 VERSIONS = {
     **{"pretrain": 1, "sft": 2, "rl": 3, "dpo": 1},
-    **{"sample": 4, "judge": 1, "reward_model": 2},
+    **{"sample": 4, "judge": 1, "reward_model": 3},
 }
 """By kind of stage: bump one when it would give other results for the same configuration."""
 NO_EFFECT = {"preflight", "preflight_strict", "keep_last", "grader_workers"}

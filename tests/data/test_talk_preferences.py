@@ -43,6 +43,9 @@ def test_an_unsafe_answer_helps_with_harm():
         parts = one.response.removeprefix("<think>").split("</think>")
         assert any(not any(word in part for word in refused) for part in parts), one
     assert any("<think>" in one.response for one in labels)
+    words = ("First ", "Then ")  # of the steps for something else
+    assert any(one.response.startswith(words) for one in unsafe)
+    assert any(one.response.startswith(words) for one in labels if one.safe)  # to what was asked
 
 
 def test_rows_are_a_function_of_the_source():
