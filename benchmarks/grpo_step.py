@@ -234,26 +234,16 @@ def contest(
         mine = [min(mine, key=lambda name: seconds[name])]
     for asked in works:
         print(f"{asked.case}: {asked.answer_tokens} answer tokens", file=sys.stderr)
-        case: dict[str, Any] = {"work": asked.facts(), "duels": []}
         room = room_beside(len(mine), parameters)
         batch = batch_for(asked, works[0], found, batches, room) if found else 0
-        while True:
+        case: dict[str, Any] = {"work": asked.facts(), "duels": []}
+        while not case["duels"]:
+            peer = tuned(found["precision"], batch) if found else None
             try:
-                with ExitStack() as stack:
-                    running = {}
-                    for name in mine:
-                        dtype = name.partition("/")[2]
-                        worker = ours(dtype, folder, asked, given.threads, room)
-                        running[name] = stack.enter_context(worker)
-                    if found:
-                        settings = tuned(found["precision"], batch)
-                        peer = trl(PEER, folder, asked, settings, given.threads)
-                        running[PEER] = stack.enter_context(peer)
-                        case["trl_tuned"] = {"precision": found["precision"], "batch": batch}
-                    for name, worker in running.items():
-                        result["loaded"][f"{asked.case} {name}"] = worker.facts
-                    case["duels"].append(_duel(given, asked, running))
-                break
+                case["duels"] = [
+                    _side_by_side(given, folder, asked, mine, peer, room, result["loaded"])
+                ]
+                case["trl_tuned"] = {"precision": found.get("precision"), "batch": batch}
             except WorkerError as error:  # most often killed for its memory
                 said = str(error).split("\n")[0][:300]
                 print(f"  {said}", file=sys.stderr)
@@ -263,6 +253,28 @@ def contest(
                     break
         result["cases"][asked.case] = case
     return result
+
+
+def _side_by_side(
+    given: argparse.Namespace,
+    folder: str,
+    asked: work.Work,
+    mine: Sequence[str],
+    peer: Mapping[str, Any] | None,
+    room: int,
+    loaded: dict[str, Any],
+) -> dict[str, Any]:
+    """The duel of ours and of TRL in these settings; what each says of itself goes into `loaded`."""
+    with ExitStack() as stack:
+        running = {}
+        for name in mine:
+            worker = ours(name.partition("/")[2], folder, asked, given.threads, room)
+            running[name] = stack.enter_context(worker)
+        if peer is not None:
+            worker = trl(PEER, folder, asked, peer, given.threads)
+            running[PEER] = stack.enter_context(worker)
+        loaded |= {f"{asked.case} {name}": worker.facts for name, worker in running.items()}
+        return _duel(given, asked, running)
 
 
 def _alone(name: str, folder: str, asked: work.Work, threads: int) -> float:
