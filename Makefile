@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Peers get environments of their own under .bench/, the model is fetched once. About two and a half hours on two cores; `make bench ARGS=--quick`
+# Peers get environments of their own under .bench/, the model is fetched once. Some two and a half hours on two cores (the sum of its parts); `make bench ARGS=--quick`
 # takes tiny sizes: does all of it run? Each script also runs alone: python -m benchmarks.rollout --help
 bench: setup
 	$(BIN)/python -m benchmarks.environments
