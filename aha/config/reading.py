@@ -51,7 +51,7 @@ def _instead(path: Path) -> str:
     """What to write in place of a recipe's path that does not exist."""
     folders = [path.parent, Path("recipes")]
     found = [p for folder in folders[::-1] for p in folder.glob("*.*") if p.suffix in SUFFIXES]
-    there = {p.name: p for p in found}
+    there = {p.name: p for p in found if p.name != "pyproject.toml"}
     if near := difflib.get_close_matches(path.name, there, n=1):
         return f"did you mean {there[near[0]]}?"
     if there:
