@@ -8,7 +8,7 @@ weight 0. First the gradients are compared (gradients.py). TRL is tuned on the f
 checkpointing, in float32 or bfloat16 autocast, in the batch from which larger and smaller ones are slower;
 one step of each. Longer cases take the same, in batches that fit the memory by those steps. Its
 defaults (batches of 8, checkpointing) and bfloat16 weights (which lose small updates) take one step too
-(`shown`). Rounds alternate; who is idle keeps its model. In cases named by --update also the
+(all in `trl_tuned`). Rounds alternate; who is idle keeps its model. In cases named by --update also the
 update half alone, on recorded answers; by --flat also steps in which half of the groups are flat.
 """
 
